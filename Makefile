@@ -1,0 +1,59 @@
+# What a developer, an operator in a checkout, and continuous integration run. `make help` lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup run test test-long lint bench conformance lock clean _tools
+
+PYTHON_BIN := .venv/bin
+TOOLS := $(abspath $(or $(STOWAGE_TOOLS),.tools))
+export PATH := $(CURDIR)/$(PYTHON_BIN):$(TOOLS)/bin:$(PATH):/usr/local/sbin:/usr/sbin:/sbin
+# Arguments for what a target runs: make run ARGS="--port 5001", make test ARGS="tests/storage -k delete"
+ARGS ?=
+# Coverage is measured when all tests run; some of them alone would miss the required figure.
+COVERAGE = $(if $(ARGS),,--cov --cov-report=term --cov-report=html)
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: ## make .venv with all that running the server needs
+	@scripts/setup
+
+run: setup ## serve on 127.0.0.1:5000 with data in ./data (ARGS= more arguments for `stowage serve`)
+	@exec $(PYTHON_BIN)/stowage serve $(ARGS)
+
+test: lint _tools ## install what tests need, check the code, run all tests (ARGS= for pytest: some of them)
+	@echo "test: pytest"
+	@$(PYTHON_BIN)/python -m pytest $(COVERAGE) $(ARGS)
+
+test-long: export STOWAGE_LONG := 1
+test-long: test ## the same with the long runs (STOWAGE_LONG=1)
+
+lint: ## check style, types and the direction of imports
+	@scripts/setup dev
+	@echo "lint: ruff check"
+	@$(PYTHON_BIN)/ruff check --quiet
+	@echo "lint: ruff format"
+	@$(PYTHON_BIN)/ruff format --check --quiet
+	@echo "lint: mypy"
+	@$(PYTHON_BIN)/mypy --no-error-summary
+	@echo "lint: import-linter"
+	@$(PYTHON_BIN)/lint-imports --no-cache --no-logo
+
+bench: ## measure beside CNCF distribution (ARGS= for python -m bench)
+	@scripts/setup dev
+	@scripts/install-test-tools bench
+	@$(PYTHON_BIN)/python -m bench $(ARGS)
+
+conformance: ## run the conformance suite against a server of ours (OFFICIAL= the official suite's program, to run it too)
+	@scripts/setup dev
+	@scripts/conformance $(OFFICIAL)
+
+lock: setup ## write requirements/*.txt anew (ARGS=--upgrade for newer versions)
+	@scripts/lock $(ARGS)
+
+clean: ## remove all that make made, but for ./data
+	rm -rf .venv .tools build dist *.egg-info .coverage .coverage.* .hypothesis
+	rm -rf .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find auth bench conformance registry storage tests -name __pycache__ -prune -exec rm -rf {} +
+
+_tools:
+	@scripts/install-test-tools
