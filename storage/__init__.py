@@ -1,0 +1,1 @@
+"""Where bytes live: digests, the blob driver Protocol and its implementations."""

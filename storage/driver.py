@@ -1,0 +1,187 @@
+"""The contract between the registry and the place where its bytes are.
+
+A driver stores two kinds of things, each under the store's root:
+
+- *objects*: finished, immutable, named by a key (`storage.digest.new_key`). There is no way to change one.
+- *uploads*: unfinished, append-only, named by an upload id (a UUID in its canonical text form).
+
+Everything else (who may see an object, which digest it has, how far an upload is acknowledged) is a fact, and
+facts are rows in the database. `tests/storage/` holds every driver to the words below.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from storage.digest import Hasher
+
+READ_CHUNK = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object or an upload as a listing shows it: `size` in bytes, `modified_at` in seconds since the epoch.
+
+    For an object, `modified_at` is when it was published, however long its upload took: a sweeper that removes
+    objects without a row may rely on it to leave those alone whose row is about to be written. For an upload it is
+    when bytes last reached the store, or when it was created.
+    """
+
+    name: str
+    size: int
+    modified_at: float
+
+
+class ObjectReader(Protocol):
+    """An open object. It stays readable until `close`, even if the object is deleted meanwhile."""
+
+    @property
+    def size(self) -> int:
+        """Bytes in the object."""
+
+    @property
+    def fileno(self) -> int | None:
+        """A descriptor of a regular file holding exactly these bytes from offset 0, for sendfile; else None.
+
+        It belongs to the reader: never close it, never move its position.
+        """
+
+    async def read(self, offset: int, length: int) -> bytes:
+        """Return the `length` bytes at `offset`.
+
+        Raises StorageUnavailable if they can't be had in full: a short answer is never given.
+        `length` is at most READ_CHUNK: ValueError for more, and after `close`.
+        """
+
+    def read_now(self, offset: int, length: int) -> bytes | None:
+        """Like `read`, without waiting, where the driver can do so at once; else None."""
+
+    def close(self) -> None:
+        """Release the descriptor. Closing twice is allowed."""
+
+
+class UploadWriter(Protocol):
+    """The one writer of an upload. While it is open, `open_upload` of the same id raises UploadBusy, in any process.
+
+    One task at a time uses a writer. Once closed it raises ValueError, except from `close` and `discard`.
+    The hasher belongs to the writer from `open_upload` on, possibly to a thread of it: read it after `flush` only.
+    """
+
+    @property
+    def offset(self) -> int:
+        """Bytes accepted so far, buffered ones included: where the next write goes."""
+
+    @property
+    def state(self) -> str:
+        """What the driver must be given to open this upload again, with the offset it had then or a smaller one.
+
+        Valid after `flush` or `rewind`; at most 64 KiB of text.
+        """
+
+    async def write(self, data: bytes) -> None:
+        """Append `data` and feed it to the hasher given at opening. May buffer.
+
+        Raises StorageFull or StorageUnavailable; the writer then takes nothing more, only `rewind`, `close`, `discard`.
+        If the task is cancelled, the call first waits until no thread uses the buffer any more.
+        """
+
+    async def flush(self) -> None:
+        """Hand every accepted byte to the store and to the hasher. Durability comes with `publish`, not here.
+
+        Raises like `write`.
+        """
+
+    async def rewind(self, offset: int) -> None:
+        """Forget every byte after `offset`. The hasher is the caller's: it is not rewound.
+
+        Raises ValueError if `offset` is beyond `self.offset`, UploadDamaged if a write failed before it.
+        """
+
+    async def rehash(self, hasher: Hasher) -> None:
+        """Feed `hasher` all bytes from 0 to `offset`, flushed first, read back from the store.
+
+        Raises UploadDamaged if they are not all there, StorageFull, StorageUnavailable.
+        """
+
+    async def publish(self, key: str) -> None:
+        """Make the upload's bytes the object `key`, durably, and end the upload and this writer.
+
+        Flushes first. On return the object survives power loss. If it raises, being cancelled included, the upload
+        is discarded and no object of that key is visible: a failed fsync is never retried, since the kernel may have
+        dropped the pages. Raises InvalidKey if the text is not a key or is taken (the object that has it stays as it
+        is), StorageFull, StorageUnavailable.
+        """
+
+    async def discard(self) -> None:
+        """Remove the upload's bytes and close. Allowed at any time before `publish` succeeds, and after `close`.
+
+        Discarding twice, or after publish, does nothing. After `close`, raises UploadBusy if another writer is open.
+        """
+
+    async def close(self) -> None:
+        """Let go of the upload and keep what was flushed. Closing twice, or after publish or discard, is allowed."""
+
+
+class BlobDriver(Protocol):
+    """A place for bytes. All methods may be called concurrently from one event loop."""
+
+    @property
+    def name(self) -> str:
+        """What a blob's row records as its store, e.g. `filesystem`."""
+
+    async def start(self) -> None:
+        """Prepare the store. Raises StorageUnavailable, saying why, if it can't be read and written."""
+
+    async def check(self) -> None:
+        """Return if the store answers now; raise StorageUnavailable, saying why, if not."""
+
+    async def create_upload(self, upload_id: str) -> str:
+        """Begin an upload and return its state.
+
+        Raises UploadBusy if the id is taken, UploadMissing if it is not a UUID's text, StorageFull, StorageUnavailable.
+        """
+
+    async def open_upload(self, upload_id: str, state: str, offset: int, hasher: Hasher) -> UploadWriter:
+        """Continue an upload after its first `offset` bytes; what the store holds beyond them is forgotten.
+
+        Opening alone changes nothing: bytes beyond `offset` go with the first write, flush, rewind or publish. So a
+        caller can open with what it knew, look again now that nobody else writes, and close and open with what it
+        knows then.
+
+        `hasher` is fed what is written from here on. Raises UploadMissing; UploadBusy while another writer is open;
+        UploadDamaged if the store holds fewer bytes; StorageUnavailable.
+        """
+
+    async def remove_upload(self, upload_id: str, state: str) -> None:
+        """Remove an upload nobody will continue. Removing one that is not there is no error.
+
+        Raises UploadBusy while a writer is open.
+        """
+
+    async def open(self, key: str) -> ObjectReader:
+        """Open an object. Raises ObjectMissing, InvalidKey, StorageUnavailable.
+
+        ObjectMissing is a fact about this object: a store that is itself gone (not mounted) raises StorageUnavailable.
+        """
+
+    async def size(self, key: str) -> int:
+        """Return an object's size in bytes. Raises like `open`."""
+
+    async def delete(self, key: str) -> None:
+        """Delete an object, durably. Deleting one that is not there is no error: a delete may be repeated.
+
+        Raises InvalidKey, StorageUnavailable.
+        """
+
+    def objects(self, after: str = "") -> AsyncIterator[StoredObject]:
+        """List objects in ascending order of keys greater than `after`, without holding the listing in memory.
+
+        What was there all the time is listed once; what comes or goes meanwhile may be listed or not. What is under
+        the root but has no key for a name is left out. Raises StorageUnavailable.
+        """
+
+    def uploads(self) -> AsyncIterator[StoredObject]:
+        """List uploads, in no order, by upload id. Raises StorageUnavailable."""
+
+    async def close(self) -> None:
+        """Release what the driver holds (threads, connections). Its readers and writers must be closed before."""

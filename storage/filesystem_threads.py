@@ -1,0 +1,81 @@
+"""Threads and buffers of a filesystem store."""
+
+import asyncio
+import mmap
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+BUFFER_SIZE = 1024 * 1024
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+class BufferPool:
+    """At most `limit` buffers of BUFFER_SIZE bytes, page-aligned. For the event loop's thread only.
+
+    A pool that is used up does not make a caller wait: buffers are held while a client is slow, and waiting for
+    one would let a few slow clients stop everybody.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._made = 0
+        self._free: list[memoryview] = []
+
+    @property
+    def outstanding(self) -> int:
+        """Buffers that were taken and not given back."""
+        return self._made - len(self._free)
+
+    def take(self) -> memoryview | None:
+        """Return a buffer, or None if all are in use."""
+        if self._free:
+            return self._free.pop()
+        if self._made == self._limit:
+            return None
+        self._made += 1
+        return memoryview(mmap.mmap(-1, BUFFER_SIZE))
+
+    def give(self, buffer: memoryview) -> None:
+        """Take a buffer back. No thread may use it any more."""
+        self._free.append(buffer)
+
+
+class Threads:
+    """Runs blocking functions; a cancelled caller waits until its function has ended."""
+
+    def __init__(self, count: int) -> None:
+        self._executor = ThreadPoolExecutor(count, thread_name_prefix="stowage-blobs")
+
+    def submit(
+        self, function: Callable[Arguments, Result], /, *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> asyncio.Future[Result]:
+        """Start `function` in a thread. Await the future through `ended` only: so that it is never cancelled."""
+        return asyncio.get_running_loop().run_in_executor(self._executor, lambda: function(*args, **kwargs))
+
+    async def run(
+        self, function: Callable[Arguments, Result], /, *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> Result:
+        """Call `function` in a thread and return what it returns. If cancelled, first wait for its end."""
+        future = self.submit(function, *args, **kwargs)
+        await ended(future)
+        return future.result()
+
+    async def close(self) -> None:
+        """End the threads, after what they are doing."""
+        await asyncio.to_thread(self._executor.shutdown)
+
+
+async def ended(future: asyncio.Future[Result]) -> None:
+    """Return when `future` is done, whatever its outcome. A cancellation is raised, but only then."""
+    cancelled: asyncio.CancelledError | None = None
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        future.exception()  # Seen, or the loop would complain that nobody looked.
+        raise cancelled

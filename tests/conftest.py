@@ -1,0 +1,62 @@
+"""Fixtures that every test folder may use: servers, an HTTP client, a repository name of one's own."""
+
+import re
+import uuid
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.server import Server, ServerFactory
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """The event loop that asynchronous tests run on."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A running server with default settings, shared by all tests: use `repository` for a name of your own."""
+    with Server(tmp_path_factory.mktemp("stowage")) as running:
+        yield running
+
+
+@pytest.fixture
+def fresh_server(tmp_path: Path) -> Iterator[ServerFactory]:
+    """Starts servers for one test alone: `fresh_server(STOWAGE_MANIFESTS__SPARSE="allow")`."""
+    factory = ServerFactory(tmp_path / "servers")
+    try:
+        yield factory
+    finally:
+        factory.stop()
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[httpx.Client]:
+    """A blocking HTTP client of the shared server; redirects are not followed."""
+    with httpx.Client(base_url=server.url, timeout=30, trust_env=False) as connected:
+        yield connected
+
+
+@pytest.fixture
+def repository(request: pytest.FixtureRequest) -> str:
+    """A repository name that no other test uses."""
+    words = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[:60].strip("-")
+    return f"test/{words}-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what the servers of a failed test logged."""
+    report = yield
+    if report.failed and isinstance(item, pytest.Function):
+        for value in item.funcargs.values():
+            for used in value.servers if isinstance(value, ServerFactory) else [value]:
+                if isinstance(used, Server):
+                    report.sections.append((f"log of {used.url}", used.log_tail()))
+    return report

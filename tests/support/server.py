@@ -1,0 +1,203 @@
+"""A Stowage server as an operator runs it: a process of its own, a data folder, a port on loopback."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The project's root: `python -m registry` finds the code from here, installed or not."""
+
+_LOG_LINES_SHOWN = 80
+
+
+class ServerError(Exception):
+    """The server did not come up, or did not go. The message ends with what it logged last."""
+
+
+class Server:
+    """One server on one data folder. It can be stopped or killed, and started again on the same data and port.
+
+    Args:
+        folder: where the data (`data/`) and the log (`server.log`) go; made when missing.
+        settings: environment variables beside the present ones, e.g. `{"STOWAGE_MANIFESTS__SPARSE": "allow"}`.
+        arguments: more arguments for `stowage serve`.
+
+    The environment is handed on whole, so that coverage measures the server too.
+    """
+
+    def __init__(
+        self, folder: Path, settings: Mapping[str, str] | None = None, arguments: tuple[str, ...] = ()
+    ) -> None:
+        self.data = folder / "data"
+        self.log_file = folder / "server.log"
+        self.host = "127.0.0.1"
+        self.port = free_port()
+        self._settings = dict(settings or {})
+        self._arguments = arguments
+        self._process: subprocess.Popen[bytes] | None = None
+        self.data.mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT, as image references begin."""
+        return f"{self.host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The server's address with scheme, no slash at the end."""
+        return f"http://{self.address}"
+
+    @property
+    def pid(self) -> int:
+        """Id of the running process.
+
+        Raises:
+            ServerError: the server was not started, or was stopped.
+        """
+        if self._process is None:
+            raise ServerError("the server is not running")
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the process was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self, *, ready_within: float = 30.0) -> None:
+        """Start the process and wait until GET /readyz answers 200.
+
+        Raises:
+            ServerError: it ended first, or was not ready after `ready_within` seconds.
+        """
+        if self.running:
+            raise ServerError("the server is running already")
+        command = [sys.executable, "-m", "registry", "serve", "--data", str(self.data)]
+        command += ["--host", self.host, "--port", str(self.port), *self._arguments]
+        with self.log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **self._settings},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # so that kill() reaches workers too
+            )
+        try:
+            self._wait_until_ready(ready_within)
+        except BaseException:
+            self.kill()
+            raise
+
+    def stop(self, *, within: float = 30.0) -> int | None:
+        """Ask the server to end (SIGTERM) and wait for it. Nothing happens if it does not run.
+
+        Returns:
+            The exit status as `subprocess` gives it, None if the server did not run.
+
+        Raises:
+            ServerError: it still ran after `within` seconds, and was killed.
+        """
+        if self._process is None:
+            return None
+        self._process.terminate()
+        try:
+            status = self._process.wait(within)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise ServerError(f"the server did not end {within:.0f} s after SIGTERM\n{self.log_tail()}") from None
+        self._process = None
+        return status
+
+    def kill(self) -> None:
+        """End the server and its workers at once (SIGKILL), as a crash would."""
+        if self._process is None:
+            return
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # it ended by itself
+        self._process.wait()
+        self._process = None
+
+    def restart(self) -> None:
+        """Stop the server if it runs, and start it on the same data and port."""
+        self.stop()
+        self.start()
+
+    def log_tail(self, lines: int = _LOG_LINES_SHOWN) -> str:
+        """The last lines that the server wrote, on stdout and stderr."""
+        if not self.log_file.exists():
+            return "(no log)"
+        return "\n".join(self.log_file.read_text(errors="replace").splitlines()[-lines:])
+
+    def _wait_until_ready(self, seconds: float) -> None:
+        process = self._process
+        deadline = time.monotonic() + seconds
+        while process is not None and time.monotonic() < deadline:
+            status = process.poll()
+            if status is not None:
+                self._process = None
+                raise ServerError(f"the server ended with status {status} before it was ready\n{self.log_tail()}")
+            try:
+                if httpx.get(f"{self.url}/readyz", timeout=2, trust_env=False).status_code == httpx.codes.OK:
+                    return
+            except httpx.TransportError:
+                pass  # not listening yet
+            time.sleep(0.05)
+        raise ServerError(f"GET /readyz did not answer 200 within {seconds:.0f} s\n{self.log_tail()}")
+
+
+class ServerFactory:
+    """Starts servers that each have a data folder of their own, and ends them all.
+
+    Args:
+        folder: where the servers' folders go.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.servers: list[Server] = []
+
+    def __call__(self, *arguments: str, **settings: str) -> Server:
+        """Start a server.
+
+        Args:
+            arguments: more arguments for `stowage serve`.
+            settings: environment variables, e.g. `STOWAGE_MANIFESTS__SPARSE="allow"`.
+        """
+        server = Server(self._folder / f"server-{len(self.servers)}", settings, arguments)
+        self.servers.append(server)
+        server.start()
+        return server
+
+    def stop(self) -> None:
+        """Stop every server that still runs."""
+        for server in self.servers:
+            server.stop()
+
+
+def free_port() -> int:
+    """A TCP port on loopback that nothing listens on."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
