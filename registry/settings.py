@@ -1,0 +1,297 @@
+"""Every setting: name, default, what it means. The one place that reads the environment.
+
+A value is looked for on the command line, in the environment (`STOWAGE_<SECTION>__<KEY>`), in the YAML file and in
+the defaults below, in this order. `docs/configure.md` lists them all; a test holds the two together.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+_ENVIRONMENT_PREFIX = "STOWAGE_"
+_UNITS_OF_TIME = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_UNITS_OF_SIZE = {"": 1, "b": 1, "kib": 1024, "mib": 1024**2, "gib": 1024**3, "kb": 1000, "mb": 1000**2, "gb": 1000**3}
+
+
+class SettingsError(Exception):
+    """The configuration can't be used. The message names each key, where its value came from and what was expected."""
+
+
+def _seconds(value: object) -> object:
+    match = re.fullmatch(r"(\d{1,9})\s*([smhdw])", value) if isinstance(value, str) else None
+    if match:
+        return int(match[1]) * _UNITS_OF_TIME[match[2]]
+    if isinstance(value, str):
+        raise ValueError("expected a duration like 90s, 15m, 24h, 14d or 4w")
+    return value
+
+
+def _bytes(value: object) -> object:
+    match = re.fullmatch(r"(\d{1,15})\s*([a-zA-Z]*)", value) if isinstance(value, str) else None
+    if match and match[2].lower() in _UNITS_OF_SIZE:
+        return int(match[1]) * _UNITS_OF_SIZE[match[2].lower()]
+    if isinstance(value, str):
+        raise ValueError("expected a size like 4194304, 512KiB, 4MiB or 1GiB")
+    return value
+
+
+Duration = Annotated[int, BeforeValidator(_seconds), Field(ge=1)]
+"""Whole seconds, written `90s`, `15m`, `24h`, `14d`, `4w`."""
+
+Size = Annotated[int, BeforeValidator(_bytes), Field(ge=0)]
+"""Bytes, written `4194304`, `512KiB`, `4MiB`."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TlsSettings(_Section):
+    """`http.tls`: TLS served by Stowage itself. PEM files."""
+
+    certificate: Path | None = Field(None, description="The certificate and its chain; turns TLS on.")
+    key: Path | None = Field(None, description="Its private key, when that is not in `certificate`.")
+    client_ca: Path | None = Field(None, description="Only clients with a certificate signed by one of these get in.")
+
+
+class HttpSettings(_Section):
+    """`http`: where the server listens and how it is reached."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(5000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    public_url: str | None = Field(
+        None,
+        description="How clients reach the server, e.g. https://registry.example.org. Locations become absolute with "
+        "it; without it they are relative, which every client understands.",
+    )
+    tls: TlsSettings = TlsSettings()
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path.strip("/") or parts.query:
+            raise ValueError("expected http:// or https://, a host and nothing after it")
+        return value.rstrip("/")
+
+
+class FilesystemSettings(_Section):
+    """`storage.filesystem`: blobs in a folder."""
+
+    root: Path | None = Field(None, description="Folder of the blobs; `storage` in the data folder when not given.")
+
+
+class StorageSettings(_Section):
+    """`storage`: where blobs are kept."""
+
+    driver: Literal["filesystem"] = Field("filesystem", description="Kind of storage.")
+    filesystem: FilesystemSettings = FilesystemSettings()
+
+
+class DatabaseSettings(_Section):
+    """`database`: where every fact about the blobs is kept."""
+
+    url: str | None = Field(
+        None, description="sqlite:///PATH; `stowage.sqlite3` in the data folder when not given. Local disks only."
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _is_sqlite(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"sqlite:///.+", value):
+            raise ValueError("expected sqlite:///PATH")
+        return value
+
+
+class AuthSettings(_Section):
+    """`auth`: who may do what."""
+
+    mode: Literal["open"] = Field(
+        "open", description="open: whoever reaches the server may push, pull and delete; it stays on loopback."
+    )
+
+
+class ManifestSettings(_Section):
+    """`manifests`: what a pushed manifest may be."""
+
+    sparse: Literal["deny", "index", "allow"] = Field(
+        "deny",
+        description="Whether a manifest may refer to content that is not in the repository: never; children of an "
+        "index; anything.",
+    )
+    max_size: Size = Field(4 * 1024**2, ge=1024, le=64 * 1024**2, description="Largest manifest accepted.")
+    max_tags: int = Field(100, ge=1, le=1000, description="Most `tag` parameters in one push by digest.")
+
+
+class UploadSettings(_Section):
+    """`uploads`: unfinished blobs."""
+
+    expire: Duration = Field(7 * 86400, description="An upload session nobody wrote to for so long is removed.")
+    chunk_min_length: Size = Field(
+        0, description="Advertised as OCI-Chunk-Min-Length, so that clients send larger chunks; 0 asks for nothing."
+    )
+
+
+class ListingSettings(_Section):
+    """`listings`: tags, catalog and referrers."""
+
+    max_page: int = Field(10_000, ge=1, le=100_000, description="Most entries in one answer; the rest is linked to.")
+
+
+class EventSettings(_Section):
+    """`events`: the record of changes that notifications are made from."""
+
+    keep: Duration = Field(7 * 86400, description="How long a recorded event is kept.")
+
+
+class Settings(BaseSettings):
+    """The whole configuration, frozen. Built by `load_settings`, passed as argument, never global."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix=_ENVIRONMENT_PREFIX, env_nested_delimiter="__"
+    )
+
+    data: Path = Field(Path("data"), description="Folder of the database and the blobs, unless those say otherwise.")
+    http: HttpSettings = HttpSettings()
+    storage: StorageSettings = StorageSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    auth: AuthSettings = AuthSettings()
+    manifests: ManifestSettings = ManifestSettings()
+    uploads: UploadSettings = UploadSettings()
+    listings: ListingSettings = ListingSettings()
+    events: EventSettings = EventSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take values only as given: `load_settings` has merged every source before."""
+        return (init_settings,)
+
+    @property
+    def filesystem_root(self) -> Path:
+        """Folder of the blobs."""
+        return self.storage.filesystem.root or self.data / "storage"
+
+    @property
+    def sqlite_path(self) -> Path:
+        """File of the SQLite database."""
+        if self.database.url is None:
+            return self.data / "stowage.sqlite3"
+        return Path(self.database.url.removeprefix("sqlite:///"))
+
+
+def load_settings(file: Path | None = None, command_line: Mapping[str, Any] | None = None) -> Settings:
+    """Merge command line, environment, file and defaults.
+
+    Args:
+        file: the YAML file, or None.
+        command_line: nested like the file; leaves that are None count as not given.
+
+    Raises:
+        SettingsError: an unreadable file, an unknown key, a wrong value.
+    """
+    layers: list[tuple[str, dict[str, Any]]] = [
+        ("the command line", _without_none(command_line or {})),
+        ("the environment", _environment()),
+    ]
+    if file is not None:
+        layers.append((str(file), _read_file(file)))
+    merged: dict[str, Any] = {}
+    for _, layer in reversed(layers):
+        merged = _merge(merged, layer)
+    try:
+        return Settings(**merged)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explain(problem, layers) for problem in error.errors())) from None
+
+
+def _read_file(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{file}: can't be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file}: not YAML: {' '.join(str(error).split())}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise SettingsError(f"{file}: expected sections like `http:` with keys below them")
+    return content
+
+
+def _environment() -> dict[str, Any]:
+    for name in os.environ:
+        section = name.removeprefix(_ENVIRONMENT_PREFIX).split("__")[0].lower()
+        if name.startswith(_ENVIRONMENT_PREFIX) and "__" in name and section not in Settings.model_fields:
+            raise SettingsError(f"{name}: there is no section {section!r}: expected one of {_names(Settings)}")
+    values: dict[str, Any] = EnvSettingsSource(Settings)()
+    return values
+
+
+def _explain(problem: Any, layers: list[tuple[str, dict[str, Any]]]) -> str:
+    path = [str(part) for part in problem["loc"]]
+    source = next((name for name, layer in layers if _holds(layer, path)), "the configuration")
+    if source == "the environment":
+        source += f", {_ENVIRONMENT_PREFIX}{'__'.join(path).upper()}"
+    if problem["type"] == "extra_forbidden":
+        return f"{'.'.join(path)}: there is no such setting (in {source}): expected one of {_siblings(path)}"
+    expected = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    expected = expected if expected.startswith("expected") else f"expected {expected}"
+    return f"{'.'.join(path)}: {expected}, got {problem['input']!r} (in {source})"
+
+
+def _siblings(path: list[str]) -> str:
+    model: type[BaseModel] = Settings
+    for part in path[:-1]:
+        annotation = model.model_fields[part].annotation
+        assert isinstance(annotation, type)  # noqa: S101 - sections are classes, above
+        model = annotation
+    return _names(model)
+
+
+def _names(model: type[BaseModel]) -> str:
+    return ", ".join(model.model_fields)
+
+
+def _holds(layer: Any, path: list[str]) -> bool:
+    for part in path:
+        if not isinstance(layer, dict) or part not in layer:
+            return False
+        layer = layer[part]
+    return True
+
+
+def _without_none(layer: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_none(value) if isinstance(value, Mapping) else value
+        for key, value in layer.items()
+        if value is not None
+    }
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        beneath = merged.get(key)
+        merged[key] = _merge(beneath, value) if isinstance(beneath, Mapping) and isinstance(value, Mapping) else value
+    return merged
