@@ -1,0 +1,209 @@
+"""Blobs and the links that make them visible in repositories."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import and_, case, exists, insert, literal, select, update
+from sqlalchemy.dialects import postgresql
+
+from registry.db.connection import Reader, Transaction
+from registry.db.statements import Statement, now, one_of, parameter
+from registry.db.tables import blobs, links, manifest_blobs, manifests, repositories, sparse_edges
+from registry.oci.names import RepositoryName
+from storage.digest import Digest
+
+GOOD = 0
+QUARANTINED = 1
+
+HOLD_US = 2 * 3600 * 1_000_000
+"""How long a new hold lasts. Twice what is promised, so that an answer "it exists" rarely has to write."""
+
+PROMISE_US = HOLD_US // 2
+"""How long content stays that a client was told exists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Where a digest's bytes are. `size` in bytes."""
+
+    id: int
+    digest: Digest
+    size: int
+    store: str
+    key: str
+    state: int
+
+
+@dataclass(frozen=True, slots=True)
+class LinkedBlob:
+    """A blob as one repository sees it. `hold_due`: the link is a candidate for collection whose hold runs out."""
+
+    repository_id: int
+    blob: Blob
+    hold_due: bool
+
+
+_COLUMNS = (blobs.c.id, blobs.c.digest, blobs.c.size, blobs.c.store, blobs.c.key, blobs.c.state)
+_LINKED = (
+    select(links.c.repository_id, *_COLUMNS)
+    .select_from(
+        repositories.join(links, links.c.repository_id == repositories.c.id).join(blobs, blobs.c.id == links.c.blob_id)
+    )
+    .where(
+        repositories.c.name == parameter("name"),
+        blobs.c.digest == parameter("digest"),
+        links.c.deleted_at.is_(None),
+    )
+)
+_FIND = Statement(select(*_COLUMNS).where(blobs.c.digest == parameter("digest")))
+_FIND_LINKED = Statement(_LINKED)
+_FIND_LINKED_WITH_HOLD = Statement(
+    _LINKED.add_columns(
+        and_(
+            links.c.held_until < now() + literal(PROMISE_US),
+            ~exists().where(
+                manifest_blobs.c.repository_id == links.c.repository_id, manifest_blobs.c.blob_id == links.c.blob_id
+            ),
+        )
+    )
+)
+_FIND_ANYWHERE = Statement(
+    select(*_COLUMNS)
+    .where(
+        blobs.c.digest == parameter("digest"),
+        exists().where(links.c.blob_id == blobs.c.id, links.c.deleted_at.is_(None)),
+    )
+    .limit(1)
+)
+_FIND_SEVERAL = Statement(
+    select(blobs.c.digest, blobs.c.id, blobs.c.size)
+    .select_from(blobs.join(links, links.c.blob_id == blobs.c.id))
+    .where(
+        links.c.repository_id == parameter("repository_id"),
+        one_of(blobs.c.digest, "digests"),
+        links.c.deleted_at.is_(None),
+        blobs.c.state == GOOD,
+    )
+)
+_INSERT = Statement(
+    insert(blobs).values(
+        digest=parameter("digest"),
+        size=parameter("size"),
+        store=parameter("store"),
+        key=parameter("key"),
+        state=GOOD,
+        created_at=now(),
+    )
+)
+_MOVE = Statement(
+    update(blobs)
+    .where(blobs.c.id == parameter("blob_id"))
+    .values(size=parameter("size"), store=parameter("store"), key=parameter("key"), state=GOOD)
+)
+_linking = postgresql.insert(links).values(
+    repository_id=parameter("repository_id"),
+    blob_id=parameter("blob_id"),
+    linked_at=now(),
+    held_until=now() + literal(HOLD_US),
+)
+_LINK = Statement(
+    _linking.on_conflict_do_update(
+        index_elements=[links.c.repository_id, links.c.blob_id],
+        set_={
+            "held_until": _linking.excluded.held_until,
+            "linked_at": case((links.c.deleted_at.is_(None), links.c.linked_at), else_=_linking.excluded.linked_at),
+            "deleted_at": None,
+        },
+    )
+)
+_UNLINK = Statement(
+    update(links)
+    .where(links.c.repository_id == parameter("repository_id"), links.c.blob_id == parameter("blob_id"))
+    .values(deleted_at=now())
+)
+_REFERRING = Statement(
+    select(manifests.c.digest)
+    .select_from(manifest_blobs.join(manifests, manifests.c.id == manifest_blobs.c.manifest_id))
+    .where(
+        manifest_blobs.c.repository_id == parameter("repository_id"),
+        manifest_blobs.c.blob_id == parameter("blob_id"),
+        manifests.c.deleted_at.is_(None),
+    )
+    .limit(1)
+)
+_REFERRING_SPARSELY = Statement(
+    select(manifests.c.digest)
+    .select_from(sparse_edges.join(manifests, manifests.c.id == sparse_edges.c.manifest_id))
+    .where(
+        sparse_edges.c.repository_id == parameter("repository_id"),
+        sparse_edges.c.digest == parameter("digest"),
+        manifests.c.deleted_at.is_(None),
+    )
+    .limit(1)
+)
+_KEYS = Statement(select(blobs.c.key).where(blobs.c.store == parameter("store"), one_of(blobs.c.key, "keys")))
+
+
+async def find(reader: Reader, digest: Digest) -> Blob | None:
+    """Return the digest's row, whoever links it. Not for answering clients: knowing a digest opens nothing."""
+    row = await reader.first(_FIND, digest=digest)
+    return None if row is None else Blob(*row)
+
+
+async def find_anywhere(reader: Reader, digest: Digest) -> Blob | None:
+    """Return a blob that some repository links: for mounting without a source, where everything may be read."""
+    row = await reader.first(_FIND_ANYWHERE, digest=digest)
+    return None if row is None else Blob(*row)
+
+
+async def find_linked(reader: Reader, name: RepositoryName, digest: Digest) -> LinkedBlob | None:
+    """Return a blob that the repository links, or None."""
+    row = await reader.first(_FIND_LINKED, name=name, digest=digest)
+    return None if row is None else LinkedBlob(row[0], Blob(*row[1:]), hold_due=False)
+
+
+async def find_linked_with_hold(reader: Reader, name: RepositoryName, digest: Digest) -> LinkedBlob | None:
+    """Like `find_linked`, and say whether the hold has to be renewed before a client is told that the blob exists."""
+    row = await reader.first(_FIND_LINKED_WITH_HOLD, name=name, digest=digest)
+    return None if row is None else LinkedBlob(row[0], Blob(*row[1:-1]), hold_due=bool(row[-1]))
+
+
+async def find_several(transaction: Transaction, repository_id: int, digests: list[str]) -> dict[str, tuple[int, int]]:
+    """Return id and size in bytes of those digests that the repository links."""
+    rows = await transaction.all(_FIND_SEVERAL, repository_id=repository_id, digests=transaction.encode_list(digests))
+    return {row[0]: (row[1], row[2]) for row in rows}
+
+
+async def insert_blob(transaction: Transaction, *, digest: Digest, size: int, store: str, key: str) -> Blob:
+    """Record a digest that is not there yet."""
+    await transaction.run(_INSERT, digest=digest, size=size, store=store, key=key)
+    blob = await find(transaction, digest)
+    assert blob is not None  # noqa: S101 - inserted above, in this transaction
+    return blob
+
+
+async def move(transaction: Transaction, blob_id: int, *, size: int, store: str, key: str) -> None:
+    """Record that a digest's bytes are elsewhere now, and good."""
+    await transaction.run(_MOVE, blob_id=blob_id, size=size, store=store, key=key)
+
+
+async def link(transaction: Transaction, repository_id: int, blob_id: int) -> None:
+    """Make a blob visible in a repository and hold it."""
+    await transaction.run(_LINK, repository_id=repository_id, blob_id=blob_id)
+
+
+async def unlink(transaction: Transaction, repository_id: int, blob_id: int) -> None:
+    """Hide a blob from a repository."""
+    await transaction.run(_UNLINK, repository_id=repository_id, blob_id=blob_id)
+
+
+async def referring_manifest(transaction: Transaction, repository_id: int, blob: Blob) -> str | None:
+    """Return the digest of a manifest of the repository that refers to the blob, or None."""
+    row = await transaction.first(_REFERRING, repository_id=repository_id, blob_id=blob.id)
+    row = row or await transaction.first(_REFERRING_SPARSELY, repository_id=repository_id, digest=blob.digest)
+    return None if row is None else row[0]
+
+
+async def known_keys(reader: Reader, store: str, keys: list[str]) -> set[str]:
+    """Return those of `keys` that a blob's row names."""
+    rows = await reader.all(_KEYS, store=store, keys=reader.encode_list(keys))
+    return {row[0] for row in rows}

@@ -1,0 +1,171 @@
+"""Bringing a database to the schema of this version.
+
+On SQLite a copy of the file is put aside first, and a lock file keeps two processes from migrating at once.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pysqlite3 as sqlite3
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, event
+
+from registry.errors import Unavailable
+
+_OLDEST_SQLITE = (3, 51, 3)
+_FOREIGN_FILESYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "glusterfs", "afs", "lustre", "ocfs2"}
+
+
+@dataclass(frozen=True, slots=True)
+class Migrated:
+    """What was done: `before` is None for a new database, `copy` is the file put aside, if there was one."""
+
+    before: str | None
+    after: str
+    copy: Path | None
+
+
+def migrate_sqlite(path: Path) -> Migrated:
+    """Create the database or bring it to this version's schema.
+
+    Raises:
+        Unavailable: the SQLite library is too old, the filesystem can't be trusted with it, the file can't be opened
+            or its schema is newer than this version knows.
+    """
+    check_sqlite(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _lock(path):
+            return _migrate(path)
+    except OSError as error:
+        raise Unavailable(f"the database {path} can't be opened: {error.strerror}") from error
+    except sqlite3.Error as error:
+        raise Unavailable(f"the database {path} can't be migrated: {error}") from error
+
+
+def check_sqlite(path: Path) -> None:
+    """Refuse what is known to corrupt databases. Raises Unavailable.
+
+    Before 3.51.3, checkpoints and writes of several connections in WAL mode can corrupt the file
+    (sqlite.org/wal.html#walresetbug); WAL needs shared memory and locks that network filesystems don't keep.
+    """
+    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        oldest = ".".join(map(str, _OLDEST_SQLITE))
+        raise Unavailable(f"SQLite {sqlite3.sqlite_version} is too old: {oldest} or newer is needed")
+    kind = filesystem_of(path)
+    if kind in _FOREIGN_FILESYSTEMS or kind.startswith("fuse"):
+        raise Unavailable(
+            f"the database {path} would lie on a {kind} filesystem, where SQLite loses data: "
+            "put `database.url` on a local disk"
+        )
+
+
+def filesystem_of(path: Path) -> str:
+    """Return the type of the filesystem that holds `path` or would, as the kernel names it; empty if unknown."""
+    try:
+        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return ""
+    target = str(path.resolve())
+    best, kind = "", ""
+    for line in lines:
+        fields, _, source = line.partition(" - ")
+        mount = fields.split(" ")[4].encode().decode("unicode_escape", errors="replace")
+        inside = target == mount or target.startswith(mount.rstrip("/") + "/")
+        if inside and len(mount) >= len(best):
+            best, kind = mount, source.split(" ")[0]
+    return kind
+
+
+def newest_revision() -> str:
+    """Return the schema revision that this version needs."""
+    head = ScriptDirectory.from_config(_alembic()).get_current_head()
+    assert head is not None  # noqa: S101 - migrations/versions is never empty
+    return head
+
+
+def _migrate(path: Path) -> Migrated:
+    engine = _engine(path)
+    try:
+        with engine.connect() as connection:
+            before = MigrationContext.configure(connection).get_current_revision()
+        after = newest_revision()
+        if before == after:
+            return Migrated(before, after, None)
+        _check_known(before)
+        copy = None if before is None else _put_aside(path, before)
+        with engine.begin() as connection:
+            _upgrade(connection)
+        return Migrated(before, after, copy)
+    finally:
+        engine.dispose()
+
+
+def _upgrade(connection: Connection) -> None:
+    config = _alembic()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _check_known(revision: str | None) -> None:
+    known = {script.revision for script in ScriptDirectory.from_config(_alembic()).walk_revisions()}
+    if revision is not None and revision not in known:
+        raise Unavailable(
+            f"the database has schema {revision}, which this version does not know: run a newer version of stowage"
+        )
+
+
+def _put_aside(path: Path, revision: str) -> Path:
+    copy = path.with_name(f"{path.name}.before-{revision}")
+    if not copy.exists():
+        partial = path.with_name(f"{copy.name}.partial")
+        partial.unlink(missing_ok=True)
+        raw = sqlite3.connect(path)
+        try:
+            raw.execute("VACUUM INTO ?", (str(partial),))
+        finally:
+            raw.close()
+        os.rename(partial, copy)
+    return copy
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    descriptor = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _engine(path: Path) -> Engine:
+    """Return an engine whose transactions hold schema changes too (the driver's own begin too late for that)."""
+    engine = create_engine(f"sqlite:///{path}", module=sqlite3)
+
+    @event.listens_for(engine, "connect")
+    def _autocommit(raw: Any, _record: Any) -> None:
+        raw.isolation_level = None
+        raw.execute("PRAGMA journal_mode = WAL")
+        raw.execute("PRAGMA synchronous = FULL")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _alembic() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    return config

@@ -1,0 +1,1 @@
+"""Schema migrations, run by `registry.db.migrate` through Alembic."""

@@ -1,0 +1,43 @@
+"""Repositories: names that content is linked to."""
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+
+from registry.db.connection import Reader, Transaction
+from registry.db.statements import Statement, now, parameter
+from registry.db.tables import repositories
+from registry.oci.names import RepositoryName
+
+_FIND = Statement(select(repositories.c.id).where(repositories.c.name == parameter("name")))
+_CREATE = Statement(
+    insert(repositories)
+    .values(name=parameter("name"), created_at=now())
+    .on_conflict_do_nothing(index_elements=[repositories.c.name])
+)
+_PAGE = Statement(
+    select(repositories.c.name)
+    .where(repositories.c.name > parameter("after"))
+    .order_by(repositories.c.name)
+    .limit(parameter("limit"))
+)
+
+
+async def find(reader: Reader, name: RepositoryName) -> int | None:
+    """Return the repository's id, or None."""
+    row = await reader.first(_FIND, name=name)
+    return None if row is None else row[0]
+
+
+async def find_or_create(transaction: Transaction, name: RepositoryName) -> int:
+    """Return the repository's id; it exists afterwards."""
+    found = await find(transaction, name)
+    if found is None:
+        await transaction.run(_CREATE, name=name)
+        found = await find(transaction, name)
+    assert found is not None  # noqa: S101 - created above, and nothing deletes repositories
+    return found
+
+
+async def page(reader: Reader, *, after: str, limit: int) -> list[str]:
+    """Return up to `limit` names greater than `after`, in order of their bytes."""
+    return [row[0] for row in await reader.all(_PAGE, after=after, limit=limit)]

@@ -1,0 +1,118 @@
+"""Upload sessions: how far each is acknowledged."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import delete, insert, literal, select, update
+
+from registry.db.connection import Reader, Transaction
+from registry.db.statements import Statement, now, parameter
+from registry.db.tables import upload_sessions
+from registry.oci.names import RepositoryName
+from storage.digest import Digest
+
+
+@dataclass(frozen=True, slots=True)
+class UploadSession:
+    """An unfinished blob. `received` bytes are acknowledged, and `digest` is the digest of exactly those.
+
+    `state` belongs to the blob driver; `generation` grows with every change, so that of two writers one loses.
+    """
+
+    id: str
+    repository: RepositoryName
+    store: str
+    state: str
+    algorithm: str
+    received: int
+    digest: Digest
+    generation: int
+
+
+_table = upload_sessions.c
+_COLUMNS = (
+    _table.id,
+    _table.repository,
+    _table.store,
+    _table.state,
+    _table.algorithm,
+    _table.received,
+    _table.digest,
+    _table.generation,
+)
+_FIND = Statement(select(*_COLUMNS).where(_table.id == parameter("id")))
+_INSERT = Statement(
+    insert(upload_sessions).values(
+        id=parameter("id"),
+        repository=parameter("repository"),
+        store=parameter("store"),
+        state=parameter("state"),
+        algorithm=parameter("algorithm"),
+        received=parameter("received"),
+        digest=parameter("digest"),
+        generation=parameter("generation"),
+        created_at=now(),
+        updated_at=now(),
+    )
+)
+_ADVANCE = Statement(
+    update(upload_sessions)
+    .where(_table.id == parameter("upload_id"), _table.generation == parameter("expected"))
+    .values(
+        state=parameter("new_state"),
+        received=parameter("new_received"),
+        digest=parameter("new_digest"),
+        generation=parameter("expected") + literal(1),
+        updated_at=now(),
+    )
+)
+_REMOVE = Statement(delete(upload_sessions).where(_table.id == parameter("id")))
+_STALE = Statement(
+    select(*_COLUMNS)
+    .where(_table.updated_at < now() - parameter("age"))
+    .order_by(_table.updated_at)
+    .limit(parameter("limit"))
+)
+
+
+async def find(reader: Reader, upload_id: str) -> UploadSession | None:
+    """Return a session, or None."""
+    row = await reader.first(_FIND, id=upload_id)
+    return None if row is None else UploadSession(*row)
+
+
+async def insert_session(transaction: Transaction, session: UploadSession) -> None:
+    """Record a new session."""
+    await transaction.run(
+        _INSERT,
+        id=session.id,
+        repository=session.repository,
+        store=session.store,
+        state=session.state,
+        algorithm=session.algorithm,
+        received=session.received,
+        digest=session.digest,
+        generation=session.generation,
+    )
+
+
+async def advance(transaction: Transaction, before: UploadSession, after: UploadSession) -> bool:
+    """Record what is acknowledged now. Return False if the session changed or ended meanwhile."""
+    touched = await transaction.run(
+        _ADVANCE,
+        upload_id=before.id,
+        expected=before.generation,
+        new_state=after.state,
+        new_received=after.received,
+        new_digest=after.digest,
+    )
+    return touched == 1
+
+
+async def remove(transaction: Transaction, upload_id: str) -> bool:
+    """Forget a session. Return whether it was there."""
+    return await transaction.run(_REMOVE, id=upload_id) == 1
+
+
+async def stale(reader: Reader, *, age_s: int, limit: int) -> list[UploadSession]:
+    """Return up to `limit` sessions nobody wrote to for `age_s` seconds, the oldest first."""
+    return [UploadSession(*row) for row in await reader.all(_STALE, age=age_s * 1_000_000, limit=limit)]
