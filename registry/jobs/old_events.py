@@ -1,0 +1,18 @@
+"""Drops events from the outbox once they are older than the settings keep them."""
+
+from registry.db import outbox
+from registry.db.connection import Database
+from registry.jobs.runner import Job, Lease
+
+NAME = "old-events"
+_EVERY_S = 3600
+
+
+def old_events(database: Database, *, keep_s: int) -> Job:
+    """Return the job."""
+
+    async def work(lease: Lease) -> str:
+        dropped = await database.write(lambda tx: outbox.forget(tx, age_s=keep_s))
+        return f"{dropped} events dropped" if dropped else ""
+
+    return Job(NAME, _EVERY_S, work)

@@ -1,0 +1,90 @@
+"""Runs jobs that are due, each under a lease of the database, so that of all processes one does it at a time."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from registry.db import jobs
+from registry.db.connection import Database
+from registry.errors import Unavailable
+from storage.errors import StorageError
+
+logger = logging.getLogger("stowage.jobs")
+
+_LEASE_S = 120
+_LOOK_S = 30.0
+
+
+class LeaseLost(Exception):
+    """Another process has the job now: what is left of it is that one's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to do a job. Long work renews it between its batches."""
+
+    database: Database
+    name: str
+    generation: int
+
+    async def renew(self) -> None:
+        """Keep the job. Raises LeaseLost."""
+        if not await self.database.write(lambda tx: jobs.renew(tx, self.name, self.generation, lease_s=_LEASE_S)):
+            raise LeaseLost(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to do every `every_s` seconds. `work` returns what it did, for the log; empty if there was nothing."""
+
+    name: str
+    every_s: int
+    work: Callable[[Lease], Awaitable[str]]
+
+
+class JobRunner:
+    """Looks for jobs that are due until it is stopped."""
+
+    def __init__(self, database: Database, all_jobs: list[Job], *, owner: str) -> None:
+        self._database = database
+        self._jobs = all_jobs
+        self._owner = owner
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin, in a task of its own."""
+        self._task = asyncio.create_task(self._run(), name="jobs")
+
+    async def stop(self) -> None:
+        """Stop at once; what was under way is taken up again when its lease has ended."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    async def run_due(self) -> None:
+        """Do every job that is due and that nobody else does."""
+        for job in self._jobs:
+            try:
+                await self._run_if_due(job)
+            except LeaseLost:
+                logger.warning("job %s goes on in another process", job.name)
+            except (Unavailable, StorageError) as error:
+                logger.warning("job %s is tried again later: %s", job.name, error)
+            except Exception:  # a defect of one job must not end the others
+                logger.exception("job %s failed", job.name)
+
+    async def _run(self) -> None:
+        while True:
+            await self.run_due()
+            await asyncio.sleep(_LOOK_S)
+
+    async def _run_if_due(self, job: Job) -> None:
+        generation = await self._database.write(lambda tx: jobs.take(tx, job.name, owner=self._owner, lease_s=_LEASE_S))
+        if generation is None:
+            return
+        done = await job.work(Lease(self._database, job.name, generation))
+        if done:
+            logger.info("job %s: %s", job.name, done)
+        await self._database.write(lambda tx: jobs.finish(tx, job.name, generation, pause_s=job.every_s))

@@ -1,0 +1,1 @@
+"""Rules that span database and storage. No HTTP here."""

@@ -1,0 +1,175 @@
+"""Blobs as repositories see them: reading, saying that one exists, storing, mounting."""
+
+from dataclasses import dataclass
+
+from auth.policy import Action, Policy
+from auth.principal import Principal
+from registry.db import blobs, repositories, uploads
+from registry.db.blobs import Blob
+from registry.db.connection import Database, Transaction
+from registry.errors import BlobUnknown
+from registry.oci.names import RepositoryName
+from registry.services import events
+from storage.digest import Digest, new_key
+from storage.driver import BlobDriver, ObjectReader, UploadWriter
+from storage.errors import ObjectMissing, StorageUnavailable
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """Where a push goes and what it is called: the repository, who pushes, the upload session it ends, if any."""
+
+    repository: RepositoryName
+    actor: str
+    session: str | None = None
+
+
+class Blobs:
+    """Blobs, through the links that make them visible."""
+
+    def __init__(self, database: Database, driver: BlobDriver, policy: Policy) -> None:
+        self._database = database
+        self._driver = driver
+        self._policy = policy
+
+    async def open(self, repository: RepositoryName, digest: Digest) -> ObjectReader:
+        """Open a blob for reading; the caller closes it.
+
+        Raises:
+            BlobUnknown: the repository does not link it, or its bytes are not there.
+        """
+        linked = await blobs.find_linked(self._database, repository, digest)
+        if linked is None or linked.blob.state != blobs.GOOD:
+            raise _unknown(repository, digest)
+        try:
+            reader = await self._driver_of(linked.blob).open(linked.blob.key)
+        except ObjectMissing:
+            raise _unknown(repository, digest) from None
+        if reader.size != linked.blob.size:
+            reader.close()
+            raise _unknown(repository, digest)
+        return reader
+
+    async def exists(self, repository: RepositoryName, digest: Digest) -> int:
+        """Return a blob's size in bytes. The client may now rely on it: it is held for an hour at least.
+
+        Raises:
+            BlobUnknown: the repository does not link it, or its bytes are not there: a push will bring them back.
+        """
+        linked = await blobs.find_linked_with_hold(self._database, repository, digest)
+        if linked is None or not await self._is_there(linked.blob):
+            raise _unknown(repository, digest)
+        if linked.hold_due:
+            await self._database.write(lambda tx: blobs.link(tx, linked.repository_id, linked.blob.id))
+        return linked.blob.size
+
+    async def mount(
+        self, repository: RepositoryName, digest: Digest, source: RepositoryName | None, principal: Principal
+    ) -> bool:
+        """Link a blob of another repository, or of any that may be read if `source` is None.
+
+        Return False if there is no such blob, or none that the principal may see: the client then uploads it.
+        """
+        blob = await self._mountable(digest, source, principal)
+        if blob is None or not await self._is_there(blob):
+            return False
+
+        async def link(transaction: Transaction) -> bool:
+            current = await blobs.find(transaction, digest)
+            if current is None or current.key != blob.key:
+                return False
+            repository_id = await repositories.find_or_create(transaction, repository)
+            await blobs.link(transaction, repository_id, blob.id)
+            await events.record(
+                transaction,
+                repository,
+                events.MOUNT,
+                actor=principal.name,
+                digest=digest,
+                size=blob.size,
+                source=source,
+            )
+            return True
+
+        return await self._database.write(link)
+
+    async def store(self, writer: UploadWriter, digest: Digest, push: Pushed) -> None:
+        """Publish what `writer` received, whose digest was checked, and link it; the upload and its session end.
+
+        Bytes that are there already are not stored twice; content that is missing or quarantined is replaced.
+        """
+        known = await blobs.find(self._database, digest)
+        if known is not None and await self._is_there(known) and await self._link_known(known, push):
+            await writer.discard()
+            return
+        size, key = writer.offset, new_key(digest)
+        # What a crash, or an error of the database, leaves under this key has no row: a job sweeps it up.
+        await writer.publish(key)
+        if not await self._link_new(digest, size, key, push):
+            await self._driver.delete(key)
+
+    async def _link_known(self, known: Blob, push: Pushed) -> bool:
+        async def work(transaction: Transaction) -> bool:
+            current = await blobs.find(transaction, known.digest)
+            if current is None or current.key != known.key or current.state != blobs.GOOD:
+                return False
+            await self._link(transaction, current, push)
+            return True
+
+        return await self._database.write(work)
+
+    async def _link_new(self, digest: Digest, size: int, key: str, push: Pushed) -> bool:
+        """Record the new object; return False if another push of the digest was first and this one is not needed."""
+        known = await blobs.find(self._database, digest)
+        replaces = known is not None and not await self._is_there(known)
+
+        async def work(transaction: Transaction) -> bool:
+            current = await blobs.find(transaction, digest)
+            used = current is None or (replaces and known is not None and current.key == known.key)
+            if current is None:
+                current = await blobs.insert_blob(
+                    transaction, digest=digest, size=size, store=self._driver.name, key=key
+                )
+            elif used:
+                await blobs.move(transaction, current.id, size=size, store=self._driver.name, key=key)
+            await self._link(transaction, current, push)
+            return used
+
+        return await self._database.write(work)
+
+    async def _link(self, transaction: Transaction, blob: Blob, push: Pushed) -> None:
+        repository_id = await repositories.find_or_create(transaction, push.repository)
+        await blobs.link(transaction, repository_id, blob.id)
+        if push.session is not None:
+            await uploads.remove(transaction, push.session)
+        await events.record(
+            transaction, push.repository, events.PUSH, actor=push.actor, digest=blob.digest, size=blob.size
+        )
+
+    async def _mountable(self, digest: Digest, source: RepositoryName | None, principal: Principal) -> Blob | None:
+        if source is None:
+            if not await self._policy.allows(principal, Action.PULL, None):
+                return None
+            return await blobs.find_anywhere(self._database, digest)
+        if not await self._policy.allows(principal, Action.PULL, source):
+            return None
+        linked = await blobs.find_linked(self._database, source, digest)
+        return None if linked is None else linked.blob
+
+    async def _is_there(self, blob: Blob) -> bool:
+        """Say whether the store really has the bytes: "it exists" is never answered from a row alone."""
+        if blob.state != blobs.GOOD:
+            return False
+        try:
+            return await self._driver_of(blob).size(blob.key) == blob.size
+        except ObjectMissing:
+            return False
+
+    def _driver_of(self, blob: Blob) -> BlobDriver:
+        if blob.store != self._driver.name:
+            raise StorageUnavailable(f"blob {blob.digest} lies in the store {blob.store!r}, which is not configured")
+        return self._driver
+
+
+def _unknown(repository: RepositoryName, digest: Digest) -> BlobUnknown:
+    return BlobUnknown(f"{repository} has no blob {digest}", detail={"digest": digest})

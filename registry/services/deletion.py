@@ -1,0 +1,105 @@
+"""Deleting tags, manifests and blobs. What something else in the repository still refers to is refused."""
+
+from registry.db import blobs, manifests, repositories, tags
+from registry.db.connection import Database, Transaction
+from registry.errors import BlobUnknown, ContentInUse, ManifestUnknown, NameUnknown
+from registry.oci.names import RepositoryName, Tag
+from registry.services import events
+from storage.digest import Digest
+
+
+class Deletion:
+    """Deleting from all repositories. Bytes stay until they are collected: only visibility ends here."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def delete_tag(self, repository: RepositoryName, tag: Tag, *, actor: str) -> None:
+        """Remove one tag; the manifest and its other tags stay.
+
+        Raises:
+            NameUnknown, ManifestUnknown
+        """
+
+        async def work(transaction: Transaction) -> None:
+            repository_id = await _find_repository(transaction, repository)
+            current = await tags.current(transaction, repository_id, tag)
+            if current is None:
+                raise ManifestUnknown(f"{repository} has no tag {tag}", detail={"tag": tag})
+            await _untag(transaction, repository, repository_id, tag, digest=current.digest, actor=actor)
+
+        await self._database.write(work)
+
+    async def delete_manifest(self, repository: RepositoryName, digest: Digest, *, actor: str) -> None:
+        """Remove a manifest and every tag that names it.
+
+        Raises:
+            NameUnknown, ManifestUnknown
+            ContentInUse: an index of the repository lists it.
+        """
+
+        async def work(transaction: Transaction) -> None:
+            repository_id = await _find_repository(transaction, repository)
+            manifest = await manifests.find(transaction, repository_id, digest)
+            if manifest is None or manifest.deleted:
+                raise ManifestUnknown(f"{repository} has no manifest {digest}", detail={"digest": digest})
+            parent = await manifests.parent(transaction, repository_id, manifest)
+            if parent is not None:
+                raise _in_use(digest, parent)
+            for tag in await tags.of_manifest(transaction, manifest.id):
+                await _untag(transaction, repository, repository_id, tag, digest=digest, actor=actor)
+            await manifests.delete_manifest(transaction, manifest.id)
+            await events.record(
+                transaction,
+                repository,
+                events.DELETE,
+                actor=actor,
+                digest=digest,
+                media_type=manifest.media_type,
+                size=manifest.size,
+            )
+
+        await self._database.write(work)
+
+    async def delete_blob(self, repository: RepositoryName, digest: Digest, *, actor: str) -> None:
+        """Remove a blob from a repository.
+
+        Raises:
+            BlobUnknown
+            ContentInUse: a manifest of the repository refers to it.
+        """
+
+        async def work(transaction: Transaction) -> None:
+            linked = await blobs.find_linked(transaction, repository, digest)
+            if linked is None:
+                raise BlobUnknown(f"{repository} has no blob {digest}", detail={"digest": digest})
+            manifest = await blobs.referring_manifest(transaction, linked.repository_id, linked.blob)
+            if manifest is not None:
+                raise _in_use(digest, manifest)
+            await blobs.unlink(transaction, linked.repository_id, linked.blob.id)
+            await events.record(
+                transaction, repository, events.DELETE, actor=actor, digest=digest, size=linked.blob.size
+            )
+
+        await self._database.write(work)
+
+
+async def _find_repository(transaction: Transaction, repository: RepositoryName) -> int:
+    repository_id = await repositories.find(transaction, repository)
+    if repository_id is None:
+        raise NameUnknown(f"there is no repository {repository}", detail={"name": repository})
+    return repository_id
+
+
+async def _untag(
+    transaction: Transaction, repository: RepositoryName, repository_id: int, tag: Tag, *, digest: Digest, actor: str
+) -> None:
+    await tags.remove(transaction, repository_id, tag, actor=actor)
+    await events.record(transaction, repository, events.UNTAG, actor=actor, tag=tag, digest=digest)
+
+
+def _in_use(digest: Digest, by: str) -> ContentInUse:
+    return ContentInUse(
+        f"{digest} can't be deleted: manifest {by} of this repository refers to it; delete that first",
+        detail={"digest": digest, "referred_to_by": by},
+    )

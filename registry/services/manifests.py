@@ -1,0 +1,174 @@
+"""Pushing manifests: what they refer to must be there, and the tag moves in the same transaction."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from registry.db import blobs, manifests, repositories, tags
+from registry.db.connection import Database, Transaction
+from registry.db.manifests import Edges
+from registry.errors import ManifestInvalid, ManifestReferenceUnknown, PreconditionFailed
+from registry.oci.manifests import Manifest, Reference, Role, parse_manifest
+from registry.oci.names import RepositoryName, Tag
+from registry.oci.referrers import descriptor_of
+from registry.services import events
+from storage.digest import Digest
+
+Sparse = Literal["deny", "index", "allow"]
+Found = dict[str, tuple[int, int]]
+
+
+Condition = Callable[[Digest | None], bool]
+"""Asked, inside the transaction, with what the target (the tag, or the digest itself) names now: may the push go on?"""
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestPush:
+    """A push: where to, the bytes as they came, the tags to move, and who asks."""
+
+    repository: RepositoryName
+    digest: Digest
+    content: bytes
+    content_type: str | None
+    tags: tuple[Tag, ...]
+    actor: str
+    condition: Condition | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What became of a push: the manifest as it was understood, and what it refers to that is not there."""
+
+    manifest: Manifest
+    missing: tuple[str, ...]
+
+
+class Manifests:
+    """Pushing manifests into all repositories."""
+
+    def __init__(self, database: Database, *, sparse: Sparse) -> None:
+        self._database = database
+        self._sparse = sparse
+
+    async def push(self, push: ManifestPush) -> Accepted:
+        """Record a manifest and move its tags, in one transaction.
+
+        Raises:
+            ManifestInvalid: the bytes are not what they claim to be, or state a wrong size of what they refer to.
+            ManifestReferenceUnknown: what it refers to is not in the repository.
+            PreconditionFailed: the condition does not hold.
+        """
+        manifest = parse_manifest(push.content, push.content_type)
+
+        async def work(transaction: Transaction) -> Accepted:
+            repository_id = await repositories.find_or_create(transaction, push.repository)
+            await _check_condition(transaction, repository_id, push)
+            edges = await self._resolve(transaction, repository_id, manifest)
+            manifest_id = await _record(transaction, repository_id, manifest, push, edges)
+            await _move_tags(transaction, repository_id, manifest_id, manifest, push)
+            return Accepted(manifest, tuple(digest for _, digest in edges.sparse))
+
+        return await self._database.write(work)
+
+    async def _resolve(self, transaction: Transaction, repository_id: int, manifest: Manifest) -> Edges:
+        """Find what the manifest refers to. A child may be a blob: BuildKit's cache indexes list layers."""
+        digests = [reference.digest for reference in manifest.references]
+        found_blobs = await blobs.find_several(transaction, repository_id, digests) if digests else {}
+        children = [reference.digest for reference in manifest.references if reference.role is Role.CHILD]
+        found_children = await manifests.find_several(transaction, repository_id, children) if children else {}
+        edges = Edges([], [], [])
+        missing: list[str] = []
+        for reference in manifest.references:
+            if reference.role is Role.CHILD and reference.digest in found_children:
+                edges.children.append(_checked(reference, found_children))
+            elif reference.digest in found_blobs:
+                edges.blobs.append((reference.role, _checked(reference, found_blobs)))
+            elif reference.distributable:
+                missing.append(reference.digest)
+                edges.sparse.append((reference.role, reference.digest))
+        refused = [digest for role, digest in edges.sparse if not self._may_be_missing(role)]
+        if refused:
+            raise ManifestReferenceUnknown(refused)
+        return edges
+
+    def _may_be_missing(self, role: str) -> bool:
+        return self._sparse == "allow" or (self._sparse == "index" and role == Role.CHILD)
+
+
+def _checked(reference: Reference, found: Found) -> int:
+    identity, size = found[reference.digest]
+    if size != reference.size:
+        raise ManifestInvalid(
+            f"the manifest says that {reference.digest} has {reference.size} bytes, it has {size}",
+            detail={"digest": reference.digest, "size": size},
+        )
+    return identity
+
+
+async def _check_condition(transaction: Transaction, repository_id: int, push: ManifestPush) -> None:
+    if push.condition is None:
+        return
+    current: Digest | None = None
+    if push.tags:
+        named = await tags.current(transaction, repository_id, push.tags[0])
+        current = None if named is None else named.digest
+    else:
+        known = await manifests.find(transaction, repository_id, push.digest)
+        current = None if known is None or known.deleted else known.digest
+    if not push.condition(current):
+        raise PreconditionFailed("it is not what the request expects it to be", detail={"digest": current})
+
+
+async def _record(
+    transaction: Transaction, repository_id: int, manifest: Manifest, push: ManifestPush, edges: Edges
+) -> int:
+    descriptor = None
+    if manifest.subject is not None:
+        descriptor = json.dumps(descriptor_of(manifest, push.digest, len(push.content)), separators=(",", ":"))
+    known = await manifests.find(transaction, repository_id, push.digest)
+    if known is None:
+        manifest_id = await manifests.insert_manifest(
+            transaction,
+            repository_id=repository_id,
+            digest=push.digest,
+            media_type=manifest.media_type,
+            artifact_type=manifest.artifact_type,
+            subject=manifest.subject,
+            descriptor=descriptor,
+            content=push.content,
+        )
+        await manifests.add_edges(transaction, manifest_id, repository_id, edges)
+        return manifest_id
+    if known.deleted or known.media_type != manifest.media_type:
+        await manifests.revive(
+            transaction,
+            known.id,
+            media_type=manifest.media_type,
+            artifact_type=manifest.artifact_type,
+            subject=manifest.subject,
+            descriptor=descriptor,
+        )
+        await manifests.replace_edges(transaction, known.id, repository_id, edges)
+    return known.id
+
+
+async def _move_tags(
+    transaction: Transaction, repository_id: int, manifest_id: int, manifest: Manifest, push: ManifestPush
+) -> None:
+    facts: dict[str, str | int] = {"digest": push.digest, "media_type": manifest.media_type, "size": len(push.content)}
+    await events.record(
+        transaction,
+        push.repository,
+        events.PUSH,
+        actor=push.actor,
+        subject=manifest.subject,
+        tag=push.tags[0] if push.tags else None,
+        **facts,
+    )
+    for tag in push.tags:
+        moved = await tags.assign(
+            transaction, repository_id, tag, manifest_id=manifest_id, digest=push.digest, actor=push.actor
+        )
+        if moved:
+            await events.record(transaction, push.repository, events.TAG, actor=push.actor, tag=tag, **facts)

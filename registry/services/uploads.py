@@ -1,0 +1,311 @@
+"""Upload sessions: beginning, continuing, finishing and cancelling them.
+
+A session's row says how many bytes are acknowledged and what they hash to; its bytes lie with the blob driver. Any
+process can continue it. The running hash stays in the process that computed it: only a session continued elsewhere
+is hashed again from its start, and a closing PUT without a body just compares.
+"""
+
+import uuid
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+from registry.db import uploads
+from registry.db.connection import Database
+from registry.db.uploads import UploadSession
+from registry.errors import (
+    BodyCut,
+    DigestInvalid,
+    RegistryError,
+    SizeInvalid,
+    UploadConflict,
+    UploadOutOfOrder,
+    UploadUnknown,
+)
+from registry.oci.names import RepositoryName
+from registry.services.blobs import Blobs, Pushed
+from storage.digest import SHA256, Digest, Hasher, algorithm_of, digest_from, new_hasher
+from storage.driver import BlobDriver, UploadWriter
+from storage.errors import StorageError, UploadDamaged, UploadMissing
+
+_KEPT_HASHERS = 4096
+
+
+class Chunk:
+    """The body of a PATCH or PUT. `span`: first and last position by Content-Range, if the client said."""
+
+    def __init__(self, body: AsyncIterator[bytes], span: tuple[int, int] | None = None) -> None:
+        self.span = span
+        self._body = body
+        self._first = b""
+
+    async def is_empty(self) -> bool:
+        """Say whether the body has no bytes at all. Raises BodyCut."""
+        while not self._first:
+            try:
+                self._first = await anext(self._body)
+            except StopAsyncIteration:
+                return True
+        return False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield the body's bytes. Raises BodyCut."""
+        if self._first:
+            yield self._first
+            self._first = b""
+        async for data in self._body:
+            yield data
+
+
+@dataclass(slots=True)
+class _Open:
+    """A session that is being written to: its row, the hash of its bytes, the driver's writer.
+
+    `hashed`: the hash has seen what was received before, by this process.
+    """
+
+    session: UploadSession
+    hasher: Hasher
+    algorithm: str
+    hashed: bool
+    writer: UploadWriter = field(init=False)
+
+
+class Uploads:
+    """Upload sessions of all repositories."""
+
+    def __init__(self, database: Database, driver: BlobDriver, blobs: Blobs) -> None:
+        self._database = database
+        self._driver = driver
+        self._blobs = blobs
+        # Session id -> (generation, hash of what is acknowledged). A cache: losing an entry costs a rehash.
+        self._hashers: OrderedDict[str, tuple[int, Hasher]] = OrderedDict()
+
+    async def start(self, repository: RepositoryName, algorithm: str = SHA256) -> UploadSession:
+        """Begin a session. Raises InvalidDigest if the algorithm is not supported."""
+        hasher = new_hasher(algorithm)
+        upload_id = str(uuid.uuid4())
+        state = await self._driver.create_upload(upload_id)
+        session = UploadSession(
+            id=upload_id,
+            repository=repository,
+            store=self._driver.name,
+            state=state,
+            algorithm=algorithm,
+            received=0,
+            digest=digest_from(algorithm, hasher),
+            generation=0,
+        )
+        await self._database.write(lambda tx: uploads.insert_session(tx, session))
+        return session
+
+    async def find(self, repository: RepositoryName, upload_id: str) -> UploadSession:
+        """Return a session.
+
+        Raises:
+            UploadUnknown: the repository has no such session.
+        """
+        session = await uploads.find(self._database, upload_id)
+        if session is None or session.repository != repository:
+            raise _unknown(upload_id)
+        return session
+
+    async def append(self, repository: RepositoryName, upload_id: str, chunk: Chunk) -> UploadSession:
+        """Add a chunk and acknowledge it. Return the session as it is now.
+
+        A chunk with a span counts whole or not at all; without one, what was received before a cut counts.
+
+        Raises:
+            UploadUnknown, UploadConflict, UploadOutOfOrder, SizeInvalid, BodyCut
+        """
+        async with self._writing(repository, upload_id) as upload:
+            _check_order(upload.session, chunk)
+            cut = await _receive(upload, chunk)
+            session = await self._acknowledge(upload)
+            if cut is not None:
+                raise cut
+            return session
+
+    async def finish(
+        self, repository: RepositoryName, upload_id: str, digest: Digest, chunk: Chunk, *, actor: str
+    ) -> None:
+        """Add the last chunk, if there is one, check the whole against `digest` and make it a blob.
+
+        Raises:
+            DigestInvalid: the bytes hash to something else; the session has ended.
+            UploadUnknown, UploadConflict, UploadOutOfOrder, SizeInvalid, BodyCut: the session stays.
+        """
+        async with self._writing(repository, upload_id, algorithm_of(digest)) as upload:
+            _check_order(upload.session, chunk)
+            actual = await self._complete(upload, chunk, algorithm_of(digest))
+            self._hashers.pop(upload_id, None)
+            if actual != digest:
+                await upload.writer.discard()
+                await self._database.write(lambda tx: uploads.remove(tx, upload_id))
+                raise _mismatch(digest, actual)
+            await self._blobs.store(upload.writer, digest, Pushed(repository, actor, session=upload_id))
+
+    async def push_whole(
+        self, repository: RepositoryName, digest: Digest, body: AsyncIterator[bytes], *, actor: str
+    ) -> None:
+        """Store a blob that comes in one request. Nothing is left of it if it fails.
+
+        Raises:
+            DigestInvalid, BodyCut
+        """
+        upload_id = str(uuid.uuid4())
+        state = await self._driver.create_upload(upload_id)
+        hasher = new_hasher(algorithm_of(digest))
+        writer = await self._driver.open_upload(upload_id, state, 0, hasher)
+        try:
+            async for data in body:
+                await writer.write(data)
+            await writer.flush()
+            actual = digest_from(algorithm_of(digest), hasher)
+            if actual != digest:
+                raise _mismatch(digest, actual)
+            await self._blobs.store(writer, digest, Pushed(repository, actor))
+        except BaseException:
+            await writer.discard()
+            raise
+
+    async def cancel(self, repository: RepositoryName, upload_id: str) -> None:
+        """End a session and forget its bytes.
+
+        Raises:
+            UploadUnknown, UploadConflict
+        """
+        async with self._writing(repository, upload_id) as upload:
+            self._hashers.pop(upload_id, None)
+            await self._database.write(lambda tx: uploads.remove(tx, upload_id))
+            await upload.writer.discard()
+
+    async def expire(self, session: UploadSession) -> None:
+        """End a session nobody continues. Raises UploadBusy if somebody does just now."""
+        await self._driver.remove_upload(session.id, session.state)
+        await self._database.write(lambda tx: uploads.remove(tx, session.id))
+        self._hashers.pop(session.id, None)
+
+    @asynccontextmanager
+    async def _writing(
+        self, repository: RepositoryName, upload_id: str, algorithm: str | None = None
+    ) -> AsyncIterator["_Open"]:
+        """Open a session for its one writer. `algorithm`: what to hash with, if nothing was received yet."""
+        try:
+            upload = await self._open(repository, upload_id, algorithm)
+            try:
+                yield upload
+            finally:
+                await upload.writer.close()
+        except UploadMissing:
+            raise _unknown(upload_id) from None
+        except UploadDamaged:
+            # Power loss took acknowledged bytes of an unfinished upload: the client begins anew.
+            await self.expire(await self.find(repository, upload_id))
+            raise _unknown(upload_id) from None
+
+    async def _open(self, repository: RepositoryName, upload_id: str, algorithm: str | None) -> "_Open":
+        """Open the driver's writer with a row that is known, under the writer's lock, to be the latest."""
+        session = await self.find(repository, upload_id)
+        while True:
+            upload = self._prepare(session, algorithm)
+            upload.writer = await self._driver.open_upload(upload_id, session.state, session.received, upload.hasher)
+            try:
+                latest = await self.find(repository, upload_id)
+            except BaseException:
+                await upload.writer.close()
+                raise
+            if latest == session:
+                return upload
+            await upload.writer.close()
+            session = latest
+
+    def _prepare(self, session: UploadSession, algorithm: str | None) -> "_Open":
+        if session.received == 0:
+            chosen = algorithm or session.algorithm
+            return _Open(session, new_hasher(chosen), chosen, hashed=True)
+        generation, kept = self._hashers.get(session.id, (-1, None))
+        if kept is not None and generation == session.generation:
+            return _Open(session, kept.copy(), session.algorithm, hashed=True)
+        return _Open(session, new_hasher(session.algorithm), session.algorithm, hashed=False)
+
+    async def _complete(self, upload: "_Open", chunk: Chunk, algorithm: str) -> Digest:
+        """Write the last chunk and return the digest of the whole."""
+        if algorithm == upload.session.algorithm and await chunk.is_empty():
+            return upload.session.digest
+        cut = await _receive(upload, chunk)
+        if cut is not None:
+            if upload.algorithm == upload.session.algorithm:
+                await self._acknowledge(upload)
+            raise cut
+        if upload.algorithm == algorithm:
+            return digest_from(algorithm, upload.hasher)
+        hasher = new_hasher(algorithm)
+        await upload.writer.rehash(hasher)
+        return digest_from(algorithm, hasher)
+
+    async def _acknowledge(self, upload: "_Open") -> UploadSession:
+        """Record what the writer has now."""
+        before = upload.session
+        session = replace(
+            before,
+            state=upload.writer.state,
+            received=upload.writer.offset,
+            digest=digest_from(before.algorithm, upload.hasher),
+            generation=before.generation + 1,
+        )
+        if not await self._database.write(lambda tx: uploads.advance(tx, before, session)):
+            raise UploadConflict("another request changed this upload session")
+        self._remember(session.id, session.generation, upload.hasher)
+        return session
+
+    def _remember(self, upload_id: str, generation: int, hasher: Hasher) -> None:
+        self._hashers[upload_id] = (generation, hasher)
+        self._hashers.move_to_end(upload_id)
+        if len(self._hashers) > _KEPT_HASHERS:
+            self._hashers.popitem(last=False)
+
+
+async def _receive(upload: _Open, chunk: Chunk) -> BodyCut | None:
+    """Write a chunk. Return the cut that ended it early, if what came before the cut counts.
+
+    Raises:
+        BodyCut, SizeInvalid, StorageError: nothing of the chunk counts.
+    """
+    writer, start, cut = upload.writer, upload.session.received, None
+    if not upload.hashed:
+        await writer.rehash(upload.hasher)
+    try:
+        try:
+            async for data in chunk:
+                await writer.write(data)
+        except BodyCut as error:
+            if chunk.span is not None:
+                raise
+            cut = error
+        await writer.flush()
+        if chunk.span is not None and writer.offset != chunk.span[1] + 1:
+            announced, came = chunk.span[1] - chunk.span[0] + 1, writer.offset - start
+            raise SizeInvalid(f"Content-Range announces {announced} bytes, the body has {came}")
+    except (RegistryError, StorageError):
+        await writer.rewind(start)
+        raise
+    return cut
+
+
+def _check_order(session: UploadSession, chunk: Chunk) -> None:
+    if chunk.span is not None and chunk.span[0] != session.received:
+        raise UploadOutOfOrder(
+            f"the chunk starts at {chunk.span[0]}, the next byte is {session.received}", offset=session.received
+        )
+
+
+def _unknown(upload_id: str) -> UploadUnknown:
+    return UploadUnknown(f"no upload session {upload_id[:64]!r} in this repository: it ended, expired or never was")
+
+
+def _mismatch(expected: Digest, actual: Digest) -> DigestInvalid:
+    return DigestInvalid(
+        f"the content hashes to {actual}, not to {expected}", detail={"expected": expected, "actual": actual}
+    )
