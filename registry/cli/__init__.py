@@ -1,0 +1,1 @@
+"""The `stowage` command: one module a command."""

@@ -1,0 +1,28 @@
+"""`stowage migrate`: bring the database to this version's schema."""
+
+import typer
+
+from registry.cli.options import ConfigOption, DataOption, fail, settings_of
+from registry.db.migrate import migrate_sqlite
+from registry.errors import Unavailable
+
+
+def migrate(config: ConfigOption = None, data: DataOption = None) -> None:
+    """Bring the database to the schema of this version.
+
+    `stowage serve` does the same at its start. A copy of the database is put aside first.
+
+    Example:
+      stowage migrate --data /var/lib/stowage
+    """
+    settings = settings_of(config, {"data": data})
+    try:
+        done = migrate_sqlite(settings.sqlite_path)
+    except Unavailable as error:
+        fail(str(error))
+    if done.before == done.after:
+        typer.echo(f"{settings.sqlite_path} has schema {done.after} already")
+        return
+    typer.echo(f"{settings.sqlite_path} has schema {done.after} now, {done.before or 'nothing'} before")
+    if done.copy is not None:
+        typer.echo(f"the database as it was is in {done.copy}")

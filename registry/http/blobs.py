@@ -1,0 +1,76 @@
+"""`/v2/<name>/blobs/<digest>`: pulling, checking and deleting blobs (spec, "Pulling blobs", "Deleting Blobs")."""
+
+from auth.policy import Action
+from registry.errors import RangeInvalid
+from registry.http.conditions import etag, matches
+from registry.http.context import Context
+from registry.http.ranges import parse_range
+from registry.http.replies import Answer, BlobReply, Reply
+from registry.http.request import Request
+from registry.oci.names import parse_repository
+from storage.digest import Digest, parse_digest
+
+_FOREVER = b"max-age=31536000, immutable"
+Header = tuple[bytes, bytes]
+
+
+async def get_blob(context: Context, request: Request, name: str, digest: str) -> Answer:
+    """Send a blob or one range of it: 200, 206, 304, 416."""
+    repository, wanted = parse_repository(name), parse_digest(digest)
+    await context.authorize(request, Action.PULL, repository)
+    reader = await context.blobs.open(repository, wanted)
+    try:
+        if _is_known(request, wanted):
+            reader.close()
+            return Reply(304, _headers(wanted))
+        span = _span(request, wanted, reader.size)
+    except RangeInvalid:
+        reader.close()
+        raise
+    headers = [(b"content-type", b"application/octet-stream"), *_headers(wanted)]
+    if span is None:
+        return BlobReply(200, headers, reader, 0, reader.size)
+    first, last = span
+    headers.append((b"content-range", f"bytes {first}-{last}/{reader.size}".encode()))
+    return BlobReply(206, headers, reader, first, last - first + 1)
+
+
+async def head_blob(context: Context, request: Request, name: str, digest: str) -> Answer:
+    """Say whether a blob is there, and how large: 200. Who is told so can rely on it for an hour."""
+    repository, wanted = parse_repository(name), parse_digest(digest)
+    await context.authorize(request, Action.PULL, repository)
+    size = await context.blobs.exists(repository, wanted)
+    if _is_known(request, wanted):
+        return Reply(304, _headers(wanted))
+    length = (b"content-length", str(size).encode())
+    return Reply(200, [(b"content-type", b"application/octet-stream"), length, *_headers(wanted)])
+
+
+async def delete_blob(context: Context, request: Request, name: str, digest: str) -> Answer:
+    """Remove a blob from the repository: 202; 403 while a manifest there refers to it."""
+    repository, wanted = parse_repository(name), parse_digest(digest)
+    await context.authorize(request, Action.DELETE, repository)
+    await context.deletion.delete_blob(repository, wanted, actor=request.principal.name)
+    return Reply(202, [(b"docker-content-digest", wanted.encode())])
+
+
+def _headers(digest: Digest) -> list[Header]:
+    return [
+        (b"docker-content-digest", digest.encode()),
+        (b"etag", etag(digest).encode()),
+        (b"accept-ranges", b"bytes"),
+        (b"cache-control", _FOREVER),
+    ]
+
+
+def _is_known(request: Request, digest: Digest) -> bool:
+    header = request.header(b"if-none-match")
+    return header is not None and matches(header, etag(digest), weak=True)
+
+
+def _span(request: Request, digest: Digest, size: int) -> tuple[int, int] | None:
+    """Return the range to send, None for the whole. A failed If-Range asks for the whole (RFC 9110 section 13.1.5)."""
+    header, condition = request.header(b"range"), request.header(b"if-range")
+    if header is None or (condition is not None and condition.strip() != etag(digest)):
+        return None
+    return parse_range(header, size)

@@ -1,0 +1,36 @@
+"""Pure ASGI middleware: what stands before the Starlette app."""
+
+from starlette.types import ASGIApp
+
+from registry.http import routes
+from registry.http.context import Context
+from registry.http.errors import error_reply
+from registry.http.replies import Answer
+from registry.http.request import Receive, Request, Scope, Send
+
+
+class DistributionApi:
+    """Answers everything under `/v2` itself, by `routes.ROUTES`, and passes the rest on.
+
+    On raw ASGI, since Starlette's routing costs more than reading a manifest (HTTP dispatch is the hot path).
+    """
+
+    def __init__(self, app: ASGIApp, context: Context) -> None:
+        self._app = app
+        self._context = context
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http" or not scope["path"].startswith("/v2"):
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        answer = await self._answer(request)
+        await answer.send(request, send)
+
+    async def _answer(self, request: Request) -> Answer:
+        try:
+            handler, arguments = routes.find(request.method, request.path)
+            return await handler(self._context, request, **arguments)
+        except Exception as error:  # noqa: BLE001 - the table decides what each becomes; what is not in it becomes a 500
+            return error_reply(error)

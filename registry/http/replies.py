@@ -1,0 +1,97 @@
+"""Replies of the distribution API: a status, headers, and bytes from memory or from storage."""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+from registry.http.request import Request, Send
+from storage.driver import READ_CHUNK, ObjectReader
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+JSON = b"application/json"
+_API_VERSION = (b"docker-distribution-api-version", b"registry/2.0")
+_SMALL = 64 * 1024
+_ZERO_COPY = "http.response.zerocopysend"
+_WARNING_LIMIT = 4096
+
+
+class Answer(Protocol):
+    """What a handler returns."""
+
+    async def send(self, request: Request, send: Send) -> None:
+        """Send it, whole. A HEAD request gets the headers of the GET."""
+
+
+class Reply:
+    """A reply whose body is in memory."""
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(self, status: int, headers: Headers = (), body: bytes = b"") -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+    async def send(self, request: Request, send: Send) -> None:
+        """Send status, headers and body."""
+        headers = [_API_VERSION, *self.headers]
+        if self.status not in {204, 304} and all(name != b"content-length" for name, _ in headers):
+            headers.append((b"content-length", str(len(self.body)).encode()))
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+class BlobReply:
+    """A reply whose body is `count` bytes of an object from `offset`. Closes the reader."""
+
+    __slots__ = ("_count", "_headers", "_offset", "_reader", "_status")
+
+    def __init__(self, status: int, headers: Headers, reader: ObjectReader, offset: int, count: int) -> None:
+        self._status = status
+        self._headers = headers
+        self._reader = reader
+        self._offset = offset
+        self._count = count
+
+    async def send(self, request: Request, send: Send) -> None:
+        """Send it from memory if it is small, else by sendfile where the server can, else in chunks."""
+        try:
+            small = self._reader.read_now(self._offset, self._count) if self._count <= _SMALL else None
+            headers = [_API_VERSION, *self._headers, (b"content-length", str(self._count).encode())]
+            await send({"type": "http.response.start", "status": self._status, "headers": headers})
+            if small is not None:
+                await send({"type": "http.response.body", "body": small})
+            elif self._reader.fileno is not None and _ZERO_COPY in request.scope.get("extensions", {}):
+                await send(
+                    {
+                        "type": _ZERO_COPY,
+                        "file": self._reader.fileno,
+                        "offset": self._offset,
+                        "count": self._count,
+                        "more_body": False,
+                    }
+                )
+            else:
+                await self._stream(send)
+        finally:
+            self._reader.close()
+
+    async def _stream(self, send: Send) -> None:
+        position, end = self._offset, self._offset + self._count
+        while position < end:
+            data = await self._reader.read(position, min(READ_CHUNK, end - position))
+            position += len(data)
+            await send({"type": "http.response.body", "body": data, "more_body": position < end})
+
+
+def json_reply(status: int, content: Any, headers: Sequence[tuple[bytes, bytes]] = ()) -> Reply:
+    """Return a reply with `content` as JSON."""
+    body = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+    return Reply(status, [(b"content-type", JSON), *headers], body)
+
+
+def warning(text: str) -> tuple[bytes, bytes]:
+    """Return a Warning header (spec, "Warnings"): code 299, agent `-`, no date. Of all of them at most 4096 bytes."""
+    quoted = text.replace("\\", "").replace('"', "'")[: _WARNING_LIMIT // 2]
+    return b"warning", f'299 - "{quoted}"'.encode("ascii", "replace")

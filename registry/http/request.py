@@ -1,0 +1,73 @@
+"""A request of the distribution API: what handlers read from an ASGI scope, parsed when asked for."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+from auth.principal import ANONYMOUS, Principal
+from registry.errors import BodyCut, QueryInvalid
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+_MAX_PARAMETERS = 2000
+
+
+class Request:
+    """One request. Its body can be read once."""
+
+    __slots__ = ("_query", "_receive", "method", "path", "principal", "scope")
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self.scope = scope
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.principal: Principal = ANONYMOUS
+        self._receive = receive
+        self._query: list[tuple[str, str]] | None = None
+
+    def header(self, name: bytes) -> str | None:
+        """Return a header's value, several lines of it joined with commas; None if it is absent.
+
+        Args:
+            name: in lower case.
+        """
+        values = [value for key, value in self.scope["headers"] if key == name]
+        if not values:
+            return None
+        return (values[0] if len(values) == 1 else b", ".join(values)).decode("latin-1")
+
+    def query(self, name: str) -> str | None:
+        """Return the first value of a query parameter, or None. Raises QueryInvalid."""
+        return next((value for key, value in self._parameters() if key == name), None)
+
+    def queries(self, name: str) -> list[str]:
+        """Return every value of a query parameter, in order. Raises QueryInvalid."""
+        return [value for key, value in self._parameters() if key == name]
+
+    async def body(self) -> AsyncIterator[bytes]:
+        """Yield the body as it comes, in pieces of any size.
+
+        Raises:
+            BodyCut: the client went away before the body's end.
+        """
+        more = True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise BodyCut("the connection ended in the middle of the body")
+            data = message.get("body", b"")
+            if data:
+                yield data
+            more = message.get("more_body", False)
+
+    def _parameters(self) -> list[tuple[str, str]]:
+        if self._query is None:
+            raw: bytes = self.scope["query_string"]
+            try:
+                self._query = parse_qsl(raw.decode("latin-1"), keep_blank_values=True, max_num_fields=_MAX_PARAMETERS)
+            except ValueError as error:
+                raise QueryInvalid(f"the query can't be read: {error}") from None
+        return self._query

@@ -1,0 +1,78 @@
+"""Every URL of the distribution API, in one table (spec, "Endpoints").
+
+A repository's name may hold slashes and even words like `blobs`, so it takes what is left of the last fixed part.
+More is needed nowhere: the last two or three parts of a path tell what it is.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from registry.errors import EndpointUnknown, MethodNotAllowed
+from registry.http import blobs, catalog, health, manifests, referrers, tags, uploads
+from registry.http.replies import Answer
+
+Handler = Callable[..., Awaitable[Answer]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A pattern of paths and its handlers by method. Named groups become the handler's arguments."""
+
+    pattern: re.Pattern[str]
+    handlers: Mapping[str, Handler]
+
+
+def _route(pattern: str, **handlers: Handler) -> Route:
+    return Route(re.compile(pattern + r"\Z", re.DOTALL), handlers)
+
+
+_NAME = "/v2/(?P<name>.+)"
+
+# The busiest first.
+ROUTES = (
+    _route(
+        f"{_NAME}/manifests/(?P<reference>[^/]+)",
+        GET=manifests.get_manifest,
+        HEAD=manifests.head_manifest,
+        PUT=manifests.put_manifest,
+        DELETE=manifests.delete_manifest,
+    ),
+    _route(f"{_NAME}/blobs/uploads/?", POST=uploads.start_upload),
+    _route(
+        f"{_NAME}/blobs/(?P<digest>[^/]+)",
+        GET=blobs.get_blob,
+        HEAD=blobs.head_blob,
+        DELETE=blobs.delete_blob,
+    ),
+    _route(
+        f"{_NAME}/blobs/uploads/(?P<upload>[^/]+)",
+        GET=uploads.get_upload,
+        PATCH=uploads.append_chunk,
+        PUT=uploads.finish_upload,
+        DELETE=uploads.cancel_upload,
+    ),
+    _route(f"{_NAME}/tags/list", GET=tags.list_tags),
+    _route(f"{_NAME}/referrers/(?P<digest>[^/]+)", GET=referrers.list_referrers),
+    _route("/v2/_catalog", GET=catalog.list_repositories),
+    _route("/v2/?", GET=health.support, HEAD=health.support),
+)
+
+
+def find(method: str, path: str) -> tuple[Handler, dict[str, Any]]:
+    """Return the handler of a request and its arguments.
+
+    Raises:
+        EndpointUnknown: no pattern fits.
+        MethodNotAllowed: one fits, and has no such method.
+    """
+    for route in ROUTES:
+        match = route.pattern.match(path)
+        if match is None:
+            continue
+        handler = route.handlers.get(method)
+        if handler is None:
+            raise MethodNotAllowed(f"{method[:40]} is not possible here", allowed=sorted(route.handlers))
+        return handler, match.groupdict()
+    raise EndpointUnknown("there is no such endpoint")

@@ -1,0 +1,84 @@
+"""The composition root: builds everything once, from one frozen Settings."""
+
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import Route
+
+from auth.policy import OpenPolicy
+from registry.db.sqlite import SqliteDatabase
+from registry.http.context import Context
+from registry.http.health import alive, ready
+from registry.http.middleware import DistributionApi
+from registry.jobs.old_events import old_events
+from registry.jobs.orphans import orphans
+from registry.jobs.runner import JobRunner
+from registry.jobs.stale_uploads import stale_uploads
+from registry.services.blobs import Blobs
+from registry.services.deletion import Deletion
+from registry.services.manifests import Manifests
+from registry.services.uploads import Uploads
+from registry.settings import Settings
+from storage.filesystem import FilesystemDriver
+
+
+def build_app(settings: Settings) -> Starlette:
+    """Return the ASGI application. Its lifespan opens and closes database and storage, and runs the jobs.
+
+    The database must have this version's schema: `registry.db.migrate`.
+    """
+    context = _build_context(settings)
+    runner = _build_runner(context)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        await context.driver.start()
+        await context.database.start()
+        runner.start()
+        try:
+            yield
+        finally:
+            await runner.stop()
+            await context.database.stop()
+            await context.driver.close()
+
+    app = Starlette(
+        routes=[Route("/healthz", alive), Route("/readyz", ready)],
+        middleware=[Middleware(DistributionApi, context=context)],
+        lifespan=lifespan,
+    )
+    app.state.context = context
+    return app
+
+
+def _build_context(settings: Settings) -> Context:
+    database = SqliteDatabase(settings.sqlite_path)
+    driver = FilesystemDriver(settings.filesystem_root)
+    policy = OpenPolicy()
+    blobs = Blobs(database, driver, policy)
+    return Context(
+        settings=settings,
+        database=database,
+        driver=driver,
+        policy=policy,
+        blobs=blobs,
+        uploads=Uploads(database, driver, blobs),
+        manifests=Manifests(database, sparse=settings.manifests.sparse),
+        deletion=Deletion(database),
+    )
+
+
+def _build_runner(context: Context) -> JobRunner:
+    settings, database, driver = context.settings, context.database, context.driver
+    return JobRunner(
+        database,
+        [
+            stale_uploads(database, driver, context.uploads, expire_s=settings.uploads.expire),
+            orphans(database, driver),
+            old_events(database, keep_s=settings.events.keep),
+        ],
+        owner=str(uuid.uuid4()),
+    )
