@@ -104,10 +104,6 @@ class QueryInvalid(RegistryError):
     """A query parameter that can't be understood."""
 
 
-class AccessDenied(RegistryError):
-    """The principal may not do this."""
-
-
 class BodyCut(RegistryError):
     """The client went away, or stopped sending, in the middle of a body."""
 

@@ -60,9 +60,14 @@ _FIND_LINKED_WITH_HOLD = Statement(
     _LINKED.add_columns(
         and_(
             links.c.held_until < now() + literal(PROMISE_US),
-            ~exists().where(
-                manifest_blobs.c.repository_id == links.c.repository_id, manifest_blobs.c.blob_id == links.c.blob_id
-            ),
+            ~exists()
+            .where(
+                manifest_blobs.c.repository_id == links.c.repository_id,
+                manifest_blobs.c.blob_id == links.c.blob_id,
+                manifests.c.id == manifest_blobs.c.manifest_id,
+                manifests.c.deleted_at.is_(None),
+            )
+            .correlate(links),
         )
     )
 )
@@ -115,9 +120,18 @@ _LINK = Statement(
         },
     )
 )
+_HOLD = Statement(
+    update(links)
+    .where(
+        links.c.repository_id == parameter("repository"),
+        links.c.blob_id == parameter("blob"),
+        links.c.deleted_at.is_(None),
+    )
+    .values(held_until=now() + literal(HOLD_US))
+)
 _UNLINK = Statement(
     update(links)
-    .where(links.c.repository_id == parameter("repository_id"), links.c.blob_id == parameter("blob_id"))
+    .where(links.c.repository_id == parameter("repository"), links.c.blob_id == parameter("blob"))
     .values(deleted_at=now())
 )
 _REFERRING = Statement(
@@ -191,9 +205,14 @@ async def link(transaction: Transaction, repository_id: int, blob_id: int) -> No
     await transaction.run(_LINK, repository_id=repository_id, blob_id=blob_id)
 
 
+async def hold(transaction: Transaction, repository_id: int, blob_id: int) -> bool:
+    """Hold a link anew. Return False if it was deleted meanwhile."""
+    return await transaction.run(_HOLD, repository=repository_id, blob=blob_id) == 1
+
+
 async def unlink(transaction: Transaction, repository_id: int, blob_id: int) -> None:
     """Hide a blob from a repository."""
-    await transaction.run(_UNLINK, repository_id=repository_id, blob_id=blob_id)
+    await transaction.run(_UNLINK, repository=repository_id, blob=blob_id)
 
 
 async def referring_manifest(transaction: Transaction, repository_id: int, blob: Blob) -> str | None:

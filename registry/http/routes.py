@@ -25,6 +25,9 @@ class Route:
 
 
 def _route(pattern: str, **handlers: Handler) -> Route:
+    # RFC 9110 section 9.1: HEAD is there wherever GET is; the server leaves the body out.
+    if "GET" in handlers:
+        handlers.setdefault("HEAD", handlers["GET"])
     return Route(re.compile(pattern + r"\Z", re.DOTALL), handlers)
 
 
@@ -56,7 +59,7 @@ ROUTES = (
     _route(f"{_NAME}/tags/list", GET=tags.list_tags),
     _route(f"{_NAME}/referrers/(?P<digest>[^/]+)", GET=referrers.list_referrers),
     _route("/v2/_catalog", GET=catalog.list_repositories),
-    _route("/v2/?", GET=health.support, HEAD=health.support),
+    _route("/v2/?", GET=health.support),
 )
 
 

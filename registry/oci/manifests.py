@@ -236,8 +236,10 @@ def _inferred_type(document: dict[str, Any]) -> str:
 
 def _require_schema_2(document: dict[str, Any]) -> None:
     version = document.get("schemaVersion")
-    if type(version) is not int or version != 2:
-        raise ManifestInvalid(_SCHEMA1 if version == 1 else "schemaVersion: must be 2")
+    if type(version) is not int or version not in (1, 2):
+        raise ManifestInvalid("schemaVersion: must be 2")
+    if version == 1:
+        raise ManifestInvalid(_SCHEMA1)
 
 
 def _refuse(document: dict[str, Any], name: str, *, of: str) -> None:

@@ -6,26 +6,30 @@ same manifest must not see two different ones. Source: RFC 8259, sections 4, 6 a
 
 import json
 import math
+import re
 from typing import Any
 
 from registry.errors import ManifestInvalid
 
 MAX_DEPTH = 64
+MAX_CONTAINERS = 200_000  # objects and lists: ten for each reference that a manifest may have
 _MAX_NUMBER = 400  # characters; more than any double needs, little enough to convert quickly
 _BOM = b"\xef\xbb\xbf"
+_STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 
 
 def load_object(content: bytes) -> dict[str, Any]:
     r"""Parse `content` as one JSON object in UTF-8 without a byte order mark.
 
     Raises ManifestInvalid, and nothing else: for bytes that are not that, a field that appears twice in one object,
-    nesting of more than 64 levels, NaN, infinities, and numbers that no double can hold or over 400 characters long.
-    Strings may hold lone surrogates, which were escaped (`"\ud800"`): whoever stores a string must look.
+    more than 64 levels, more than 200,000 objects and lists, NaN, infinities, and numbers that no double can hold or
+    that are over 400 characters long. Strings may hold lone surrogates, which were escaped (`"\ud800"`): whoever stores a string must look.
     """
     if content.startswith(_BOM):
         raise ManifestInvalid("the manifest starts with a byte order mark: send UTF-8 without it")
     try:
         text = content.decode()
+        brackets = _count_brackets(text)
         document = _DECODER.decode(text)
     except UnicodeDecodeError as error:
         raise ManifestInvalid(f"the manifest is not UTF-8: {error.reason} at byte {error.start}") from None
@@ -35,9 +39,20 @@ def load_object(content: bytes) -> dict[str, Any]:
         raise _too_deep() from None
     if not isinstance(document, dict):
         raise ManifestInvalid("the manifest must be a JSON object")
-    if text.count("{") + text.count("[") > MAX_DEPTH:
+    if brackets > MAX_DEPTH:
         _check_depth(document)
     return document
+
+
+def _count_brackets(text: str) -> int:
+    """Return how many objects and lists there may be, before memory and time are spent on them."""
+    count = text.count("{") + text.count("[")
+    if count > MAX_CONTAINERS:  # strings may hold brackets too, an annotation with JSON in it many
+        bare = _STRING.sub("", text)
+        count = bare.count("{") + bare.count("[")
+        if count > MAX_CONTAINERS:
+            raise ManifestInvalid(f"the manifest holds {count} objects and lists, at most {MAX_CONTAINERS} are allowed")
+    return count
 
 
 def _check_depth(document: dict[str, Any]) -> None:

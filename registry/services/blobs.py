@@ -59,8 +59,10 @@ class Blobs:
         linked = await blobs.find_linked_with_hold(self._database, repository, digest)
         if linked is None or not await self._is_there(linked.blob):
             raise _unknown(repository, digest)
-        if linked.hold_due:
-            await self._database.write(lambda tx: blobs.link(tx, linked.repository_id, linked.blob.id))
+        if linked.hold_due and not await self._database.write(
+            lambda tx: blobs.hold(tx, linked.repository_id, linked.blob.id)
+        ):
+            raise _unknown(repository, digest)
         return linked.blob.size
 
     async def mount(

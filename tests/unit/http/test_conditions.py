@@ -85,9 +85,9 @@ def test_a_header_without_bound_is_refused() -> None:
 
 @pytest.mark.parametrize("unit", ['"', "W/", 'W/"', ",", " ", "a", '" '])
 def test_a_long_header_is_not_slow(unit: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     matches((unit * MAX_HEADER)[:MAX_HEADER], TAG, weak=True)
-    assert time.perf_counter() - start < 0.1
+    assert time.process_time() - start < 0.1
 
 
 etagc = st.characters(min_codepoint=0x21, max_codepoint=0xFF, exclude_characters='"\x7f')

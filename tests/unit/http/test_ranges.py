@@ -107,15 +107,17 @@ def test_any_range_header_has_an_answer_within_the_blob(header: str, size: int) 
         assert selected is None or 0 <= selected[0] <= selected[1] < size
 
 
-@pytest.mark.parametrize("header", ["bytes=" + "1" * 60_000 + "x", "bytes=-" + " " * 60_000 + "x", "bytes=" + "0-" * 30_000])
+@pytest.mark.parametrize(
+    "header", ["bytes=" + "1" * 60_000 + "x", "bytes=-" + " " * 60_000 + "x", "bytes=" + "0-" * 30_000]
+)
 def test_a_long_header_is_not_slow(header: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     for parse in (lambda: parse_range(header, 10), lambda: parse_content_range(header), lambda: parse_length(header)):
         try:
             parse()
         except (RangeInvalid, UploadInvalid, SizeInvalid):
             pass
-    assert time.perf_counter() - start < 0.1
+    assert time.process_time() - start < 0.1
 
 
 @pytest.mark.parametrize(
@@ -199,7 +201,8 @@ def test_lengths_are_read(header: str | None, length: int | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "header", ["", " ", "-1", "+1", "1.0", "1e3", "0x10", "1_0", "5, 5", "5\n", "9" * 19, "\N{SUPERSCRIPT TWO}", "chunked"]
+    "header",
+    ["", " ", "-1", "+1", "1.0", "1e3", "0x10", "1_0", "5, 5", "5\n", "9" * 19, "\N{SUPERSCRIPT TWO}", "chunked"],
 )
 def test_what_is_no_length_is_refused(header: str) -> None:
     with pytest.raises(SizeInvalid, match="Content-Length"):

@@ -11,12 +11,14 @@ import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from registry.http.server import CannotListen, run
 from tests.support.served import Connection, FileServer, Process, eventually
+from tests.support.server import free_port
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -48,7 +50,9 @@ def quiet(served: Process) -> Iterator[None]:
     ("offset", "count"),
     [(0, 0), (0, 1), (7, 64 * KIB), (0, MIB + 1), (3, 8 * MIB), (len(CONTENT), 0), (len(CONTENT) - 1, 1)],
 )
-@pytest.mark.parametrize("how", ["", "&parts=3", "&declare=chunked", "&declare=chunked&parts=3", "&copy"])
+@pytest.mark.parametrize(
+    "how", ["", "&parts=3", "&declare=chunked", "&declare=chunked&parts=3", "&parts=3&mixed", "&copy"]
+)
 @pytest.mark.usefixtures("quiet")
 def test_the_bytes_asked_for_arrive(served: Process, offset: int, count: int, how: str) -> None:
     answer = served.get(f"/file/content?offset={offset}&count={count}{how}")
@@ -82,13 +86,18 @@ def test_pipelined_requests_are_answered_in_order(served: Process) -> None:
 
 
 @pytest.mark.usefixtures("quiet")
-def test_a_slow_reader_gets_every_byte(served: Process) -> None:
+@pytest.mark.parametrize("how", ["parts=2", "parts=20&mixed", "parts=20&declare=chunked&mixed"])
+def test_a_slow_reader_gets_every_byte(served: Process, how: str) -> None:
     with served.connect(SMALL_BUFFER) as connection:
-        connection.ask("/file/content?parts=2")
+        connection.ask(f"/file/content?{how}")
+        if "chunked" in how:
+            time.sleep(0.1)
+            assert connection.answer().body == CONTENT
+            return
         _, headers = connection.head()
         received = b""
         while len(received) < int(headers["content-length"]):
-            if len(received) < 6 * 64 * KIB:
+            if len(received) < 3 * 64 * KIB:
                 time.sleep(0.02)  # the server's side of the connection is full meanwhile
                 assert served.get("/about/x").status == 200
             received += connection.read(min(64 * KIB, len(CONTENT) - len(received)))
@@ -107,11 +116,12 @@ def test_head_sends_no_file(served: Process) -> None:
 
 @pytest.mark.parametrize("reset", [False, True])
 @pytest.mark.parametrize("behind", [False, True], ids=["alone", "pipelined"])
+@pytest.mark.parametrize("how", ["", "copy"])
 @pytest.mark.usefixtures("quiet")
-def test_clients_that_leave_in_the_middle_cost_nothing(served: Process, reset: bool, behind: bool) -> None:
+def test_clients_that_leave_in_the_middle_cost_nothing(served: Process, reset: bool, behind: bool, how: str) -> None:
     connections = [served.connect(SMALL_BUFFER) for _ in range(10)]
     for connection in connections:
-        connection.ask("/file/content")
+        connection.ask(f"/file/content?{how}")
         if behind:
             connection.ask("/file/content")
         assert connection.read(20 * KIB)
@@ -120,6 +130,17 @@ def test_clients_that_leave_in_the_middle_cost_nothing(served: Process, reset: b
             connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         connection.close()
     assert served.get("/file/content").body == CONTENT
+
+
+@pytest.mark.usefixtures("quiet")
+def test_a_client_that_says_goodbye_and_stays_costs_nothing(served: Process) -> None:
+    before = served.open_files()
+    with served.connect(SMALL_BUFFER) as connection:
+        connection.ask("/file/content")
+        assert connection.read(KIB)
+        assert served.open_files() > before
+        connection.socket.shutdown(socket.SHUT_WR)
+        eventually(lambda: served.open_files() == before)
 
 
 def test_a_handler_learns_that_the_client_left(served: Process) -> None:
@@ -290,6 +311,24 @@ def test_a_second_server_on_the_port_is_refused(served: Process) -> None:
     message = _refused("127.0.0.1", served.port)
     assert f"127.0.0.1:{served.port}" in message and "in use" in message
     assert served.get("/about/x").status == 200
+
+
+def test_of_two_servers_that_start_together_one_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "start-slowly").touch()
+    port = str(free_port())
+
+    def start() -> str:
+        try:
+            with Process(tmp_path, "--port", port) as process:
+                time.sleep(0.5)  # while the other tries
+                return f"listens on {process.port}"
+        except ConnectionError as error:
+            return str(error)
+
+    with ThreadPoolExecutor() as pool:
+        outcomes = sorted(task.result() for task in [pool.submit(start), pool.submit(start)])
+    assert "CannotListen" in outcomes[0]
+    assert outcomes[1] == f"listens on {port}"
 
 
 def test_an_address_that_is_not_ours_is_refused() -> None:

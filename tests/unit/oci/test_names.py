@@ -24,7 +24,20 @@ SPEC_TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 
 @pytest.mark.parametrize(
     "name",
-    ["a", "library/alpine", "a/b/c/d", "a.b", "a_b", "a__b", "a-b", "a---b", "0", "a" * 255, "a/" * 127 + "a", "x.y_z__0-1"],
+    [
+        "a",
+        "library/alpine",
+        "a/b/c/d",
+        "a.b",
+        "a_b",
+        "a__b",
+        "a-b",
+        "a---b",
+        "0",
+        "a" * 255,
+        "a/" * 127 + "a",
+        "x.y_z__0-1",
+    ],
 )
 def test_names_of_the_grammar_are_taken(name: str) -> None:
     assert parse_repository(name) == name

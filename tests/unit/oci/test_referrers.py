@@ -54,7 +54,7 @@ def test_no_referrers_are_an_empty_index() -> None:
 @given(st.lists(st.dictionaries(st.text(), st.text(), max_size=3), max_size=5), st.booleans())
 def test_descriptors_are_joined_in_order(annotations: list[dict[str, str]], ascii_only: bool) -> None:
     manifests = [parsed(config=CONFIG, layers=[], annotations=some) for some in annotations]
-    descriptors = [descriptor_of(manifest, DIGEST, size) for size, manifest in enumerate(manifests)]
+    descriptors = [descriptor_of(manifest, f"sha256:{size:064x}", size) for size, manifest in enumerate(manifests)]
     index = index_of(json.dumps(one, ensure_ascii=ascii_only) for one in descriptors)
     assert json.loads(index) == {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": descriptors}
     parse_manifest(index, OCI_INDEX)

@@ -1,5 +1,6 @@
 """JSON from strangers: what is taken, and that nothing but ManifestInvalid ever comes out."""
 
+import contextlib
 import json
 import time
 from typing import Any
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.errors import ManifestInvalid
-from registry.oci.strict_json import MAX_DEPTH, load_object
+from registry.oci.strict_json import MAX_CONTAINERS, MAX_DEPTH, load_object
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -76,18 +77,28 @@ def test_many_brackets_are_not_deep() -> None:
     load_object(json.dumps({"a": [{"b": []}] * 1000, "c": "[" * 1000}).encode())
 
 
+def test_the_number_of_objects_and_lists_is_limited() -> None:
+    load_object(b'{"a":[' + b"{}," * (MAX_CONTAINERS - 3) + b"[]]}")
+    with pytest.raises(ManifestInvalid, match="200001 objects and lists"):
+        load_object(b'{"a":[' + b"{}," * (MAX_CONTAINERS - 2) + b"[]]}")
+    load_object(json.dumps({"a": '{"[\\' * MAX_CONTAINERS}).encode())
+
+
 def test_unfinished_nesting_without_end_is_refused() -> None:
     for unit in (b"[", b'{"a":'):
         with pytest.raises(ManifestInvalid):
             load_object(b'{"a":' + unit * 200_000)
 
 
-@pytest.mark.parametrize("unit", [b'{"a":1},', b"[],", b"9" * 399 + b",", b'"\\ud800",', b"1.5e300,"])
+@pytest.mark.parametrize(
+    "unit", [b'{"a":1},', b"[],", b"1,", b"9" * 399 + b",", b'"\\ud800",', b"1.5e300,", b'"', b'"\\']
+)
 def test_four_megabytes_are_not_slow(unit: bytes) -> None:
     content = b'{"a":[' + unit * (4_000_000 // len(unit)) + b"1]}"
-    start = time.perf_counter()
-    load_object(content)
-    assert time.perf_counter() - start < 5
+    start = time.process_time()
+    with contextlib.suppress(ManifestInvalid):
+        load_object(content)
+    assert time.process_time() - start < 2
 
 
 @given(st.binary(max_size=200))

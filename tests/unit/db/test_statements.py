@@ -1,0 +1,63 @@
+"""Every statement compiles for both dialects, and SQLite runs each by an index."""
+
+import importlib
+import pkgutil
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+import registry.db
+from registry.db.sqlite import connect
+from registry.db.statements import Statement, parameter
+from registry.db.tables import tags
+
+SCANS_ON_PURPOSE = {
+    "repositories._PAGE": "the catalog walks the index of names from where the page begins",
+}
+
+
+def statements() -> dict[str, Statement]:
+    found = {}
+    for module in pkgutil.iter_modules(registry.db.__path__):
+        for name, value in vars(importlib.import_module(f"registry.db.{module.name}")).items():
+            if isinstance(value, Statement):
+                found[f"{module.name}.{name}"] = value
+    return found
+
+
+def test_there_are_statements_to_look_at() -> None:
+    assert len(statements()) > 40
+
+
+@pytest.mark.parametrize("name", statements())
+def test_a_statement_compiles_for_both_dialects_and_names_the_same_parameters(name: str) -> None:
+    statement = statements()[name]
+    in_sqlite = set(re.findall(r":([a-z_]+)\b", statement.sqlite))
+    in_postgresql = set(re.findall(r"%\(([a-z_]+)\)s", statement.postgresql))
+    assert in_sqlite == in_postgresql
+
+
+@pytest.mark.parametrize("name", statements())
+def test_sqlite_scans_no_table(name: str, path: Path) -> None:
+    raw = connect(path)
+    parameters: dict[str, object] = defaultdict(lambda: 1)
+    parameters.update(digests="[]", keys="[]")
+    used = set(re.findall(r":([a-z_]+)\b", statements()[name].sqlite))
+    plan = raw.execute(f"EXPLAIN QUERY PLAN {statements()[name].sqlite}", {key: parameters[key] for key in used})
+    scans = [
+        row[3] for row in plan.fetchall() if "SCAN" in row[3] and "json_each" not in row[3] and "CONSTANT" not in row[3]
+    ]
+    raw.close()
+    assert not scans or name in SCANS_ON_PURPOSE, scans
+
+
+def test_a_constant_that_is_no_number_is_refused() -> None:
+    with pytest.raises(TypeError, match="make it a parameter"):
+        _ = Statement(select(tags.c.name).where(tags.c.name == "latest")).sqlite
+
+
+def test_a_parameter_keeps_its_name() -> None:
+    assert ":tag" in Statement(select(tags.c.name).where(tags.c.name == parameter("tag"))).sqlite

@@ -1,0 +1,114 @@
+"""Settings: precedence, errors that say what is wrong, and that each one is documented."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from registry.settings import Settings, SettingsError, load_settings
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("STOWAGE_HTTP__PORT", "STOWAGE_MANIFESTS__SPARSE", "STOWAGE_DATA"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def write(folder: Path, text: str) -> Path:
+    file = folder / "stowage.yaml"
+    file.write_text(text)
+    return file
+
+
+def test_the_command_line_wins_over_environment_over_file_over_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(tmp_path, "http: {port: 1, host: 127.0.0.3}\nuploads: {expire: 2d}\n")
+    monkeypatch.setenv("STOWAGE_HTTP__PORT", "2")
+    assert load_settings(file).http.port == 2
+    found = load_settings(file, {"http": {"port": 3, "host": None}})
+    assert (found.http.port, found.http.host) == (3, "127.0.0.3")
+    assert (found.uploads.expire, found.manifests.max_size) == (172800, 4 * 1024**2)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("http: {prot: 1}", ["http.prot", "no such setting", "host, port"]),
+        ("htp: {port: 1}", ["htp", "no such setting", "http"]),
+        ("http: {port: x}", ["http.port", "integer", "'x'"]),
+        ("http: {port: 70000}", ["http.port", "65535"]),
+        ("http: 3", ["http", "dictionary"]),
+        ("http: {public_url: ftp://x}", ["http.public_url", "https://"]),
+        ("http: {public_url: 'https://x/y'}", ["http.public_url", "nothing after it"]),
+        ("uploads: {expire: 5x}", ["uploads.expire", "15m"]),
+        ("manifests: {max_size: 4MB4}", ["manifests.max_size", "4MiB"]),
+        ("manifests: {sparse: maybe}", ["manifests.sparse", "'deny', 'index' or 'allow'"]),
+        ("database: {url: 'mysql://x'}", ["database.url", "sqlite:///PATH"]),
+        ("- a", ["expected sections"]),
+        ("a: [", ["not YAML"]),
+    ],
+)
+def test_an_error_names_key_source_and_what_was_expected(tmp_path: Path, text: str, named: list[str]) -> None:
+    file = write(tmp_path, text)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(file)
+    for word in [*named, str(file)]:
+        assert word in str(caught.value)
+
+
+def test_every_wrong_value_is_named_at_once(tmp_path: Path) -> None:
+    file = write(tmp_path, "http: {port: x}\nmanifests: {sparse: maybe}\n")
+    with pytest.raises(SettingsError) as caught:
+        load_settings(file)
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_an_error_in_the_environment_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STOWAGE_HTTP__PORT", "many")
+    with pytest.raises(SettingsError, match="STOWAGE_HTTP__PORT"):
+        load_settings()
+
+
+def test_an_unknown_section_in_the_environment_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STOWAGE_HTPP__PORT", "1")
+    with pytest.raises(SettingsError, match="STOWAGE_HTPP__PORT"):
+        load_settings()
+
+
+def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="can't be read"):
+        load_settings(tmp_path / "none.yaml")
+
+
+def test_database_and_blobs_follow_the_data_folder_unless_they_say_otherwise() -> None:
+    found = load_settings(command_line={"data": Path("/d"), "storage": {"filesystem": {"root": "/b"}}})
+    assert found.sqlite_path == Path("/d/stowage.sqlite3")
+    assert found.filesystem_root == Path("/b")
+    assert load_settings(command_line={"database": {"url": "sqlite:////x/y.db"}}).sqlite_path == Path("/x/y.db")
+
+
+def leaves(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, str, str]]:
+    for name, info in model.model_fields.items():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            yield from leaves(info.annotation, f"{path}{name}.")
+        else:
+            default = "" if info.default is None else f"`{info.default}`"
+            yield f"{path}{name}", default, info.description or ""
+
+
+def test_every_setting_is_documented_with_its_default_and_meaning() -> None:
+    documented = [line for line in (ROOT / "docs/configure.md").read_text().splitlines() if line.startswith("| `")]
+    expected = [f"| `{name}` | {default} | {meaning} |" for name, default, meaning in leaves(Settings)]
+    assert documented == [row.replace("|  |", "| |") for row in expected]
+
+
+def test_only_settings_reads_the_environment() -> None:
+    for folder in ("registry", "storage", "auth"):
+        for file in (ROOT / folder).rglob("*.py"):
+            if file != ROOT / "registry/settings.py":
+                text = file.read_text()
+                assert "os.environ" not in text and "getenv" not in text, file
