@@ -26,35 +26,31 @@ apt() {
 
 # install_packages PACKAGE... - those that are missing. No service is started meanwhile: a registry or Docker daemon that
 # a package starts by itself would stay, and take ports.
-install_packages() {
-    local package log policy=/usr/sbin/policy-rc.d status=0
-    local -a missing=()
+install_packages() (
+    missing=()
     for package in "$@"; do
         installed "$package" || missing+=("$package")
     done
     if [ ${#missing[@]} = 0 ]; then
-        return
+        exit 0
     fi
-    if ! command -v apt-get >/dev/null; then
-        echo "no apt-get here: install these by hand: ${missing[*]}" >&2
-        return 1
+    if ! command -v apt-get >/dev/null || { [ "$(id -u)" != 0 ] && ! command -v sudo >/dev/null; }; then
+        echo "apt: missing, and only root can install them, with apt-get: ${missing[*]}" >&2
+        exit 1
     fi
     echo "apt: installing ${missing[*]}"
+    policy=/usr/sbin/policy-rc.d # what Debian asks before it starts a service
+    log=$(mktemp)
     if [ -e "$policy" ]; then
-        policy=
+        trap 'rm -f "$log"' EXIT
     else
+        trap 'rm -f "$log"; as_root rm -f "$policy"' EXIT
         printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
         as_root chmod 755 "$policy"
     fi
-    log=$(mktemp)
-    { apt update && apt install --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 || status=$?
-    if [ -n "$policy" ]; then
-        as_root rm -f "$policy"
-    fi
-    if [ "$status" != 0 ]; then
+    if ! { apt update && apt install --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
         cat "$log" >&2
-        echo "apt: ${missing[*]} could not be installed" >&2
+        echo "apt: could not be installed: ${missing[*]}" >&2
+        exit 1
     fi
-    rm -f "$log"
-    return "$status"
-}
+)

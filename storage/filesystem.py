@@ -28,7 +28,7 @@ from storage.filesystem_files import (
     remove_upload_file,
     storage_error,
 )
-from storage.filesystem_reader import FilesystemReader
+from storage.filesystem_reader import READ_NOW_LIMIT, FilesystemReader
 from storage.filesystem_threads import BufferPool, Threads
 from storage.filesystem_writer import FilesystemWriter, Workshop
 from storage.keys import KEY_PREFIX, check_key, is_key, is_upload_id
@@ -51,6 +51,7 @@ class FilesystemDriver:
         self._threads = Threads(THREADS)
         self._folders = Folders(self._root)
         self.buffers = BufferPool(BUFFERS)
+        self._scratch = memoryview(bytearray(READ_NOW_LIMIT))
 
     @property
     def name(self) -> str:
@@ -105,7 +106,7 @@ class FilesystemDriver:
             descriptor = open_regular(self._object_path(key), os.O_RDONLY, key)
         except FileNotFoundError:
             raise self._missing(key) from None
-        return FilesystemReader(descriptor, key, self._threads)
+        return FilesystemReader(descriptor, key, self._threads, self._scratch)
 
     async def size(self, key: str) -> int:
         """Return an object's size in bytes. Raises like `open`."""

@@ -205,28 +205,26 @@ class Folders:
 
 
 def publish_file(descriptor: int, path: str, folders: Folders, key: str, size: int) -> None:
-    """Give the file at `path`, of `size` bytes, the name `key`, durably; or remove it and raise StorageError."""
+    """Give the file at `path`, of `size` bytes, the name `key`, durably.
+
+    Raises InvalidKey, StorageFull, StorageUnavailable: then no object of that name is visible, and the caller removes
+    what is left at `path`. Nothing is tried twice.
+    """
     target = os.path.join(folders.root, key)
-    try:
-        with explained("publish", key):
-            if os.fstat(descriptor).st_size != size:
-                raise StorageUnavailable(f"cannot publish {key}: its file was changed by somebody else")
-            # The time of publication, not of the last write: a sweeper must not take content that lay in an
-            # upload for days for an object that was orphaned days ago.
-            os.utime(descriptor)
-            os.fsync(descriptor)
-            _name(path, folders, key, target)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(path)
-        raise
-    try:
-        with explained("publish", key):
+    with explained("publish", key):
+        if os.fstat(descriptor).st_size != size:
+            raise StorageUnavailable(f"cannot publish {key}: its file was changed by somebody else")
+        # The time of publication, not of the last write: a sweeper must not take content that lay in an
+        # upload for days for an object that was orphaned days ago.
+        os.utime(descriptor)
+        os.fsync(descriptor)
+        _name(path, folders, key, target)
+        try:
             sync_folder(os.path.dirname(target))
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(target)
-        raise
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(target)
+            raise
 
 
 def _name(path: str, folders: Folders, key: str, target: str) -> None:

@@ -15,10 +15,12 @@ _NO_NOWAIT = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
 class FilesystemReader:
     """Reads one object through one descriptor, which is open until `close`."""
 
-    def __init__(self, descriptor: int, key: str, threads: Threads) -> None:
+    def __init__(self, descriptor: int, key: str, threads: Threads, scratch: memoryview) -> None:
+        """Read `descriptor`. `scratch` is READ_NOW_LIMIT bytes that all readers of an event loop may share."""
         self._descriptor: int | None = descriptor
         self._key = key
         self._threads = threads
+        self._scratch = scratch
         self._size = os.fstat(descriptor).st_size
 
     @property
@@ -42,7 +44,7 @@ class FilesystemReader:
         descriptor = self._open()
         if length > READ_NOW_LIMIT:
             return None
-        data = bytearray(length)
+        data = self._scratch[:length]
         try:
             count = os.preadv(descriptor, [data], offset, os.RWF_NOWAIT)
         except BlockingIOError:

@@ -18,10 +18,13 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]").search
 
 
 class Descriptor(NamedTuple):
-    """The fields that matter: a well-formed digest of any algorithm, size in bytes, media type as it was written."""
+    """The fields that matter: a well-formed digest of any algorithm, size in bytes, media type as it was written.
+
+    Only `guess_descriptor` leaves `size` None and `media_type` empty, where they are not told.
+    """
 
     digest: str
-    size: int
+    size: int | None
     media_type: str
 
 
@@ -60,7 +63,7 @@ def parse_descriptor(value: object, where: str) -> Descriptor:
 def guess_descriptor(value: object) -> Descriptor | None:
     """Return what looks like a descriptor, in a manifest of unknown type: an object with a well-formed digest.
 
-    A size or media type that is missing or makes no sense becomes 0 or "".
+    A size or media type that is missing or makes no sense becomes None or "".
     """
     if not isinstance(value, dict):
         return None
@@ -69,7 +72,7 @@ def guess_descriptor(value: object) -> Descriptor | None:
         return None
     return Descriptor(
         digest,
-        size if _is_size(size) else 0,
+        size if _is_size(size) else None,
         media_type if isinstance(media_type, str) and _MEDIA_TYPE(media_type) else "",
     )
 

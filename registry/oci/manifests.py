@@ -30,15 +30,15 @@ class Role(enum.StrEnum):
 class Reference:
     """Content that a manifest is made of.
 
-    `digest` is well-formed, of any algorithm. `size` is in bytes. In a manifest of an unknown type that does not tell
-    them, `size` is 0 and `media_type` is "". `position` counts a manifest's references from 0, without gaps.
+    `digest` is well-formed, of any algorithm. `size` is in bytes. Where a manifest of an unknown type does not tell
+    them, `size` is None and `media_type` is "". `position` counts a manifest's references from 0, without gaps.
     Content that is not `distributable` may be absent from the registry. A CHILD is a manifest in most cases, but
     BuildKit's cache indexes point at layers: look among manifests first, then among blobs.
     """
 
     role: Role
     digest: str
-    size: int
+    size: int | None
     media_type: str
     position: int
     distributable: bool
@@ -163,7 +163,7 @@ class _References:
 
     def __init__(self) -> None:
         self._kept: dict[tuple[Role, str], Reference] = {}
-        self._sizes: dict[str, int] = {}
+        self._sizes: dict[str, int | None] = {}
 
     def add_list(self, document: dict[str, Any], name: str, *, required: bool) -> None:
         """Add a list of descriptors. `null` is how Go programs write an empty list."""

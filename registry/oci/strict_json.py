@@ -23,7 +23,8 @@ def load_object(content: bytes) -> dict[str, Any]:
 
     Raises ManifestInvalid, and nothing else: for bytes that are not that, a field that appears twice in one object,
     more than 64 levels, more than 200,000 objects and lists, NaN, infinities, and numbers that no double can hold or
-    that are over 400 characters long. Strings may hold lone surrogates, which were escaped (`"\ud800"`): whoever stores a string must look.
+    that are over 400 characters long. Strings may hold lone surrogates, which were escaped (`"\ud800"`): whoever
+    stores a string must look.
     """
     if content.startswith(_BOM):
         raise ManifestInvalid("the manifest starts with a byte order mark: send UTF-8 without it")

@@ -187,6 +187,20 @@ async def test_a_listing_leaves_out_what_is_not_the_stores(driver: FilesystemDri
     assert [found.name async for found in driver.uploads()] == []
 
 
+async def test_a_listing_bears_that_files_vanish_before_it_looks(driver: FilesystemDriver, tmp_path: Path) -> None:
+    folder = tmp_path / "root" / "blobs" / "sha256" / "ab"
+    folder.mkdir(parents=True)
+    for number in range(600):
+        (folder / f"ab-{number:03}").touch()
+    listing = driver.objects()
+    seen = [(await anext(listing)).name]
+    for path in folder.iterdir():
+        path.unlink()
+    seen += [found.name async for found in listing]
+    assert 0 < len(seen) < 600
+    assert seen == sorted(seen)
+
+
 async def test_a_store_that_went_away_has_not_lost_its_objects(driver: FilesystemDriver, tmp_path: Path) -> None:
     (tmp_path / "root").rename(tmp_path / "unmounted")
     with pytest.raises(StorageUnavailable):

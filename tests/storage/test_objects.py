@@ -85,6 +85,19 @@ async def test_read_now_returns_the_range_or_none(store: Store) -> None:
     reader.close()
 
 
+async def test_what_read_now_returned_stays_as_it_is(store: Store) -> None:
+    one, two = (
+        await store.driver.open(await store.put(b"1" * 100)),
+        await store.driver.open(await store.put(b"2" * 100)),
+    )
+    kept = one.read_now(0, 100)
+    two.read_now(0, 100)
+    assert kept in (b"1" * 100, None)
+    assert isinstance(kept, bytes | None)
+    one.close()
+    two.close()
+
+
 async def test_fileno_is_a_file_of_exactly_these_bytes(store: Store) -> None:
     reader = await store.driver.open(await store.put(CONTENT))
     if reader.fileno is not None:

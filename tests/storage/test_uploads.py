@@ -70,14 +70,38 @@ async def test_an_upload_is_continued_where_it_was_left(store: Store, sha256: Ha
     await store.publish(writer, BLOCK)
 
 
-async def test_opening_forgets_what_is_beyond_the_offset(store: Store, sha256: HasherFactory) -> None:
+@pytest.mark.parametrize("first", ["write", "flush", "rewind", "rehash", "publish"])
+async def test_a_writer_forgets_what_is_beyond_its_offset(store: Store, sha256: HasherFactory, first: str) -> None:
     upload_id, writer = await store.begin(BLOCK[: 2 * MIB])
     await writer.flush()
     await writer.close()
-    writer = await store.driver.open_upload(upload_id, writer.state, 1000, sha256(BLOCK[:1000]))
+    hasher = sha256(BLOCK[:1000])
+    writer = await store.driver.open_upload(upload_id, writer.state, 1000, hasher)
     assert writer.offset == 1000
-    await writer.write(b"other")
-    await store.publish(writer, BLOCK[:1000] + b"other")
+    kept, follows = (900, b"") if first == "rewind" else (1000, b"other" if first == "write" else b"")
+    match first:
+        case "write":
+            await writer.write(follows)
+        case "flush":
+            await writer.flush()
+        case "rewind":
+            await writer.rewind(kept)
+        case "rehash":
+            await writer.rehash(whole := sha256())
+            assert whole.hexdigest() == hasher.hexdigest()
+    await store.publish(writer, BLOCK[:kept] + follows)
+    assert first == "rewind" or hasher.hexdigest() == hashlib.sha256(BLOCK[:kept] + follows).hexdigest()
+
+
+async def test_opening_alone_forgets_nothing(store: Store, sha256: HasherFactory) -> None:
+    upload_id, writer = await store.begin(BLOCK)
+    await writer.flush()
+    state = writer.state
+    await writer.close()
+    late = await store.replica.open_upload(upload_id, state, 1000, sha256())
+    await late.close()
+    writer = await store.driver.open_upload(upload_id, state, len(BLOCK), sha256(BLOCK))
+    await store.publish(writer, BLOCK)
 
 
 async def test_opening_alone_changes_nothing(store: Store, sha256: HasherFactory) -> None:
@@ -203,14 +227,16 @@ async def test_a_closed_writer_takes_nothing(store: Store, unused_key: str) -> N
 
 @pytest.mark.parametrize("flushed", [False, True])
 @pytest.mark.parametrize("offset", [0, 1, 100 * KIB, MIB, 2 * MIB + 5, len(BLOCK)])
-async def test_rewind_forgets_what_follows(store: Store, offset: int, flushed: bool) -> None:
+@pytest.mark.parametrize("follows", [b"", b"and then"])
+async def test_rewind_forgets_what_follows(store: Store, offset: int, flushed: bool, follows: bytes) -> None:
     _, writer = await store.begin(BLOCK)
     if flushed:
         await writer.flush()
     await writer.rewind(offset)
     assert writer.offset == offset
-    await writer.write(b"and then")
-    await store.publish(writer, BLOCK[:offset] + b"and then")
+    if follows:
+        await writer.write(follows)
+    await store.publish(writer, BLOCK[:offset] + follows)
 
 
 async def test_rewind_goes_back_only(store: Store) -> None:
@@ -222,13 +248,13 @@ async def test_rewind_goes_back_only(store: Store) -> None:
 
 
 async def test_rehash_reads_back_everything(store: Store, sha256: HasherFactory) -> None:
-    for size in (0, 1, 100 * KIB, len(BLOCK)):
-        _, writer = await store.begin(BLOCK[:size])
+    for data in (b"", b"1", BLOCK[: 100 * KIB], BLOCK, BLOCK * 3):
+        _, writer = await store.begin(data)
         hasher = new_hasher("sha512")
         await writer.rehash(hasher)
-        assert hasher.hexdigest() == hashlib.sha512(BLOCK[:size]).hexdigest()
+        assert hasher.hexdigest() == hashlib.sha512(data).hexdigest()
         await writer.write(b"goes on")
-        await store.publish(writer, BLOCK[:size] + b"goes on")
+        await store.publish(writer, data + b"goes on")
 
 
 async def test_a_taken_key_is_refused_and_its_object_stays(store: Store) -> None:
@@ -336,3 +362,13 @@ async def test_a_cancelled_publication_leaves_no_object(store: Store) -> None:
             assert isinstance(outcome, asyncio.CancelledError)
         assert await store.upload_ids() == set()
         assert (key in await store.keys()) == (outcome is None)
+
+
+async def test_a_cancelled_publication_under_a_taken_key_leaves_the_object_that_has_it(store: Store) -> None:
+    key = await store.put(b"first")
+    _, writer = await store.begin(b"first")
+    task = asyncio.ensure_future(writer.publish(key))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert await store.content(key) == b"first"

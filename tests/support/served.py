@@ -28,6 +28,8 @@ from starlette.types import Receive, Scope, Send
 
 from registry.http import server, zerocopy
 
+_MIXED = 48 * 1024  # little enough that a transport takes it at once, whether it can hand it on or not
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -58,6 +60,7 @@ class FileServer:
         elif kind == "early":
             await _answer(send, 401, b"no")
         elif kind == "slow":
+            await receive()
             await asyncio.sleep(float(query.get("seconds", "0.3")))
             await _answer(send, 200, b"slept")
         elif kind == "wait":
@@ -71,6 +74,8 @@ class FileServer:
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
+        if (self._folder / "start-slowly").exists():
+            await asyncio.sleep(0.5)
         if (self._folder / "fail-to-start").exists():
             raise RuntimeError("told not to start")
         await send({"type": "lifespan.startup.complete"})
@@ -79,7 +84,10 @@ class FileServer:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _file(self, name: str, query: dict[str, str], scope: Scope, send: Send) -> None:
-        """`offset`, `count`; `parts`: in how many messages; `declare`: Content-Length, `chunked` for none; `copy`."""
+        """`offset`, `count`; `parts`: in how many messages; `declare`: Content-Length, `chunked` for none.
+
+        `copy`: by ordinary messages; `mixed`: by both kinds in turn.
+        """
         file = os.open(self._folder / name, os.O_RDONLY)
         try:
             offset = int(query.get("offset", "0"))
@@ -97,6 +105,13 @@ class FileServer:
             for at in range(offset, offset + max(count, 1), step):
                 part = min(step, offset + count - at)
                 more = at + part < offset + count
+                if "mixed" in query and part > _MIXED:
+                    part -= _MIXED
+                    message = {"file": file, "offset": at, "count": part, "more_body": True}
+                    await send({"type": zerocopy.ZERO_COPY_SEND, **message})
+                    data = os.pread(file, _MIXED, at + part)
+                    await send({"type": "http.response.body", "body": data, "more_body": more})
+                    continue
                 message = {"file": file, "offset": at, "count": part, "more_body": more}
                 await send({"type": zerocopy.ZERO_COPY_SEND, **message})
         finally:
@@ -189,7 +204,7 @@ class Connection:
         """Whether the server ends the connection with nothing more to say."""
         try:
             return self._file.read(1) == b""
-        except ConnectionResetError:
+        except (ConnectionResetError, ssl.SSLError):
             return True
 
 
@@ -260,6 +275,7 @@ def main() -> None:
     parser.add_argument("--stall", type=float, default=zerocopy.STALL_SECONDS)
     parser.add_argument("--keep-alive", type=float, default=server.KEEP_ALIVE_SECONDS)
     given = parser.parse_args()
+    client_ca = given.folder / "client-ca.pem"
     zerocopy.STALL_SECONDS = given.stall
     server.KEEP_ALIVE_SECONDS = given.keep_alive
     logging.basicConfig(level=logging.INFO)
@@ -271,6 +287,7 @@ def main() -> None:
             on_listening=lambda address: print(*address, flush=True),
             certificate=given.folder / "certificate.pem" if given.tls else None,
             key=given.folder / "key.pem" if given.tls else None,
+            client_ca=client_ca if client_ca.exists() else None,
             loop=given.loop,
         )
 

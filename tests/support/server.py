@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -190,9 +191,10 @@ class ServerFactory:
         return server
 
     def stop(self) -> None:
-        """Stop every server that still runs."""
-        for server in self.servers:
-            server.stop()
+        """Stop every server that still runs, even if stopping one of them fails."""
+        with ExitStack() as stack:
+            for server in self.servers:
+                stack.callback(server.stop)
 
 
 def free_port() -> int:

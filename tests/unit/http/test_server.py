@@ -256,6 +256,18 @@ def test_with_tls_the_file_is_copied(certificate: Path) -> None:
         assert connection.is_closed()
 
 
+def test_with_a_client_ca_only_its_clients_are_answered(certificate: Path) -> None:
+    shutil.copy(certificate / "certificate.pem", certificate / "client-ca.pem")
+    trust = ssl.create_default_context(cafile=certificate / "certificate.pem")
+    with Process(certificate, "--tls") as served:
+        with Connection(served.port, tls=trust) as connection:  # TLS 1.3: the refusal follows the handshake
+            assert connection.is_closed()
+        trust.load_cert_chain(certificate / "certificate.pem", certificate / "key.pem")
+        with Connection(served.port, tls=trust) as connection:
+            connection.ask("/about/x")
+            assert connection.answer().status == 200
+
+
 def test_idle_clients_that_speak_tls_do_not_hold_up_the_end(certificate: Path) -> None:
     trust = ssl.create_default_context(cafile=certificate / "certificate.pem")
     with Process(certificate, "--tls") as served, Connection(served.port, tls=trust) as connection:

@@ -155,9 +155,9 @@ def test_other_descriptors_are_refused_by_field(value: object, fault: str) -> No
 @pytest.mark.parametrize(
     ("value", "guess"),
     [
-        ({"digest": SHA256}, Descriptor(SHA256, 0, "")),
-        ({"digest": SHA256, "size": -1, "mediaType": "\x00"}, Descriptor(SHA256, 0, "")),
-        ({"digest": SHA256, "size": "9", "mediaType": 7, "data": 7, "urls": 7}, Descriptor(SHA256, 0, "")),
+        ({"digest": SHA256}, Descriptor(SHA256, None, "")),
+        ({"digest": SHA256, "size": -1, "mediaType": "\x00"}, Descriptor(SHA256, None, "")),
+        ({"digest": SHA256, "size": "9", "mediaType": 7, "data": 7, "urls": 7}, Descriptor(SHA256, None, "")),
         ({"digest": "other:thing", "size": 9, "mediaType": "a/b"}, Descriptor("other:thing", 9, "a/b")),
         ({"digest": "sha256:short"}, None),
         ({"digest": None}, None),

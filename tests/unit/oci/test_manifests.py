@@ -281,7 +281,7 @@ def test_of_an_unknown_type_what_looks_like_a_descriptor_is_read() -> None:
         subject=digest_of(9),
         annotations={"a": "b"},
         references=(
-            Reference(Role.CONFIG, digest_of(1), 0, "", 0, True),
+            Reference(Role.CONFIG, digest_of(1), None, "", 0, True),
             reference(Role.LAYER, 2, 1),
             Reference(Role.BLOB, "other:thing", 5, "a/b", 2, True),
             reference(Role.CHILD, 3, 3, mt.OCI_MANIFEST),
@@ -361,13 +361,15 @@ def check(content: bytes, content_type: str | None) -> None:
     assert manifest.media_type not in mt.SCHEMA1
     texts = [manifest.artifact_type or "", *manifest.annotations, *manifest.annotations.values()]
     "".join(texts).encode()
+    known = mt.is_manifest(manifest.media_type)
     assert manifest.subject is None or is_well_formed_digest(manifest.subject)
     assert [r.position for r in manifest.references] == list(range(len(manifest.references)))
     assert len({(r.role, r.digest) for r in manifest.references}) == len(manifest.references)
     for one in manifest.references:
         assert is_well_formed_digest(one.digest)
-        assert 0 <= one.size < 2**63
+        assert one.size is None or 0 <= one.size < 2**63
         assert one.media_type.isprintable()
+        assert not known or (one.media_type and one.size is not None)
 
 
 @given(st.binary(max_size=300), content_types)
