@@ -1,5 +1,6 @@
 """The composition root: builds everything once, from one frozen Settings."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from auth.policy import OpenPolicy
+from registry.db.migrate import Migrated, migrate_sqlite
 from registry.db.sqlite import SqliteDatabase
 from registry.http.context import Context
 from registry.http.health import alive, ready
@@ -22,13 +24,14 @@ from registry.services.deletion import Deletion
 from registry.services.manifests import Manifests
 from registry.services.uploads import Uploads
 from registry.settings import Settings
+from storage.driver import BlobDriver
 from storage.filesystem import FilesystemDriver
 
 
 def build_app(settings: Settings) -> Starlette:
     """Return the ASGI application. Its lifespan opens and closes database and storage, and runs the jobs.
 
-    The database must have this version's schema: `registry.db.migrate`.
+    `prepare` must have been called before.
     """
     context = _build_context(settings)
     runner = _build_runner(context)
@@ -52,6 +55,24 @@ def build_app(settings: Settings) -> Starlette:
     )
     app.state.context = context
     return app
+
+
+def prepare(settings: Settings) -> Migrated:
+    """Bring the database to this version's schema and try the storage, so that what is wrong is said in one line.
+
+    Raises:
+        Unavailable, StorageUnavailable: they can't be used; the message says why and what to do.
+    """
+    migrated = migrate_sqlite(settings.sqlite_path)
+    asyncio.run(_try_storage(FilesystemDriver(settings.filesystem_root)))
+    return migrated
+
+
+async def _try_storage(driver: BlobDriver) -> None:
+    try:
+        await driver.start()
+    finally:
+        await driver.close()
 
 
 def _build_context(settings: Settings) -> Context:

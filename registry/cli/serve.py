@@ -8,11 +8,11 @@ import typer
 
 from registry import __version__
 from registry.cli.options import ConfigOption, DataOption, fail, settings_of
-from registry.db.migrate import migrate_sqlite
 from registry.errors import Unavailable
 from registry.http.server import CannotListen, CannotStart, run
-from registry.main import build_app
+from registry.main import build_app, prepare
 from registry.settings import Settings
+from storage.errors import StorageUnavailable
 
 HostOption = Annotated[
     str | None,
@@ -55,7 +55,7 @@ def serve(
     for noisy in ("alembic", "uvicorn"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
-        done = migrate_sqlite(settings.sqlite_path)
+        done = prepare(settings)
         if done.copy is not None:
             typer.echo(f"schema {done.before} became {done.after}; the database as it was is in {done.copy}", err=True)
         tls = settings.http.tls
@@ -68,7 +68,7 @@ def serve(
             key=tls.key,
             client_ca=tls.client_ca,
         )
-    except (CannotListen, CannotStart, Unavailable) as error:
+    except (CannotListen, CannotStart, StorageUnavailable, Unavailable) as error:
         fail(str(error))
 
 

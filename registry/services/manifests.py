@@ -1,5 +1,6 @@
 """Pushing manifests: what they refer to must be there, and the tag moves in the same transaction."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from registry.services import events
 from storage.digest import Digest
 
 Sparse = Literal["deny", "index", "allow"]
+_INLINE_LIMIT = 128 * 1024
 Found = dict[str, tuple[int, int]]
 
 
@@ -59,46 +61,60 @@ class Manifests:
             ManifestReferenceUnknown: what it refers to is not in the repository.
             PreconditionFailed: the condition does not hold.
         """
-        manifest = parse_manifest(push.content, push.content_type)
+        manifest = await _parse(push)
 
         async def work(transaction: Transaction) -> Accepted:
             repository_id = await repositories.find_or_create(transaction, push.repository)
             await _check_condition(transaction, repository_id, push)
-            edges = await self._resolve(transaction, repository_id, manifest)
+            edges, missing = await self._resolve(transaction, repository_id, manifest)
             manifest_id = await _record(transaction, repository_id, manifest, push, edges)
             await _move_tags(transaction, repository_id, manifest_id, manifest, push)
-            return Accepted(manifest, tuple(digest for _, digest in edges.sparse))
+            return Accepted(manifest, missing)
 
         return await self._database.write(work)
 
-    async def _resolve(self, transaction: Transaction, repository_id: int, manifest: Manifest) -> Edges:
-        """Find what the manifest refers to. A child may be a blob: BuildKit's cache indexes list layers."""
+    async def _resolve(
+        self, transaction: Transaction, repository_id: int, manifest: Manifest
+    ) -> tuple[Edges, tuple[str, ...]]:
+        """Return the manifest's edges, and the digests that should be there and are not.
+
+        A child may be a blob: BuildKit's cache indexes list layers. A non-distributable layer may be absent; its edge
+        is kept all the same, for the day it is pushed.
+        """
         digests = [reference.digest for reference in manifest.references]
         found_blobs = await blobs.find_several(transaction, repository_id, digests) if digests else {}
         children = [reference.digest for reference in manifest.references if reference.role is Role.CHILD]
         found_children = await manifests.find_several(transaction, repository_id, children) if children else {}
         edges = Edges([], [], [])
-        missing: list[str] = []
+        missing: list[Reference] = []
         for reference in manifest.references:
             if reference.role is Role.CHILD and reference.digest in found_children:
                 edges.children.append(_checked(reference, found_children))
             elif reference.digest in found_blobs:
                 edges.blobs.append((reference.role, _checked(reference, found_blobs)))
-            elif reference.distributable:
-                missing.append(reference.digest)
+            else:
                 edges.sparse.append((reference.role, reference.digest))
-        refused = [digest for role, digest in edges.sparse if not self._may_be_missing(role)]
+                if reference.distributable:
+                    missing.append(reference)
+        refused = [reference.digest for reference in missing if not self._may_be_missing(reference)]
         if refused:
             raise ManifestReferenceUnknown(refused)
-        return edges
+        return edges, tuple(reference.digest for reference in missing)
 
-    def _may_be_missing(self, role: str) -> bool:
-        return self._sparse == "allow" or (self._sparse == "index" and role == Role.CHILD)
+    def _may_be_missing(self, reference: Reference) -> bool:
+        return self._sparse == "allow" or (self._sparse == "index" and reference.role is Role.CHILD)
+
+
+async def _parse(push: ManifestPush) -> Manifest:
+    """Parse the bytes; many of them in a thread, since 4 MiB made to be slow take half a second."""
+    if len(push.content) < _INLINE_LIMIT:
+        return parse_manifest(push.content, push.content_type)
+    return await asyncio.to_thread(parse_manifest, push.content, push.content_type)
 
 
 def _checked(reference: Reference, found: Found) -> int:
     identity, size = found[reference.digest]
-    if size != reference.size:
+    if reference.size is not None and size != reference.size:
         raise ManifestInvalid(
             f"the manifest says that {reference.digest} has {reference.size} bytes, it has {size}",
             detail={"digest": reference.digest, "size": size},
