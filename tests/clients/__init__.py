@@ -1,0 +1,1 @@
+"""The clients that people push and pull with, against a real server."""
