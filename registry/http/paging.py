@@ -8,7 +8,7 @@ from registry.errors import QueryInvalid
 from registry.http.context import Context
 from registry.http.request import Request
 
-_NUMBER = re.compile(r"[0-9]{1,9}\Z")
+_NUMBER = re.compile(r"[0-9]{1,40}\Z")
 _LONGEST_LAST = 1024
 
 
