@@ -1,6 +1,7 @@
 """Serves a `Tiny` registry on a loopback port, with the ways to ask for credentials that registries have."""
 
 import base64
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ class Asking:
     """A registry that asks for Basic credentials, or for a token from its own `/token`.
 
     Attributes:
-        scopes: what tokens were asked for, in order; each is the only one that opens what asked for it.
+        scopes: what tokens were asked for, in order.
         seen: the Authorization header of each request.
     """
 
@@ -46,7 +47,8 @@ class Asking:
                 return self.registry.handle(request)
             return Answer(401, {"WWW-Authenticate": 'Basic realm="a, b", charset="UTF-8"'})
         action = "pull" if request.method in ("GET", "HEAD") else "pull,push"
-        scope = f"repository:{request.path}:{action}"
+        name = re.match(r"/v2/(.+)/(?:blobs|manifests|tags|referrers)/", request.path)
+        scope = f"repository:{name.group(1)}:{action}" if name else "registry:catalog:*"
         if shown == "Bearer " + base64.b64encode(scope.encode()).decode():
             return self.registry.handle(request)
         challenge = f'Bearer realm="/token",service="tiny \\"one\\"",scope="{scope}",error="insufficient_scope"'
