@@ -3,12 +3,13 @@
 import re
 import uuid
 from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.support.server import Server, ServerFactory
+from tests.support.server import Connect, Server, ServerFactory, new_client
 
 
 @pytest.fixture(scope="session")
@@ -34,11 +35,18 @@ def fresh_server(tmp_path: Path) -> Iterator[ServerFactory]:
         factory.stop()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def client(server: Server) -> Iterator[httpx.Client]:
-    """A blocking HTTP client of the shared server; redirects are not followed."""
-    with httpx.Client(base_url=server.url, timeout=30, trust_env=False) as connected:
+    """A blocking HTTP client of the shared server; redirects are not followed. One for all: making one takes long."""
+    with new_client(server) as connected:
         yield connected
+
+
+@pytest.fixture
+def connect() -> Iterator[Connect]:
+    """Makes clients of servers that a test started itself."""
+    with ExitStack() as opened:
+        yield lambda server: opened.enter_context(new_client(server))
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +16,8 @@ import httpx
 
 ROOT = Path(__file__).resolve().parents[2]
 """The project's root: `python -m registry` finds the code from here, installed or not."""
+
+Connect = Callable[["Server"], httpx.Client]
 
 _LOG_LINES_SHOWN = 80
 
@@ -153,17 +155,18 @@ class Server:
     def _wait_until_ready(self, seconds: float) -> None:
         process = self._process
         deadline = time.monotonic() + seconds
-        while process is not None and time.monotonic() < deadline:
-            status = process.poll()
-            if status is not None:
-                self._process = None
-                raise ServerError(f"the server ended with status {status} before it was ready\n{self.log_tail()}")
-            try:
-                if httpx.get(f"{self.url}/readyz", timeout=2, trust_env=False).status_code == httpx.codes.OK:
-                    return
-            except httpx.TransportError:
-                pass  # not listening yet
-            time.sleep(0.05)
+        with new_client(self) as client:
+            while process is not None and time.monotonic() < deadline:
+                status = process.poll()
+                if status is not None:
+                    self._process = None
+                    raise ServerError(f"the server ended with status {status} before it was ready\n{self.log_tail()}")
+                try:
+                    if client.get("/readyz", timeout=2).status_code == httpx.codes.OK:
+                        return
+                except httpx.TransportError:
+                    pass  # not listening yet
+                time.sleep(0.05)
         raise ServerError(f"GET /readyz did not answer 200 within {seconds:.0f} s\n{self.log_tail()}")
 
 
@@ -203,3 +206,8 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def new_client(server: Server) -> httpx.Client:
+    """A client of this server. There is no TLS here, so reading the system's certificates is left out."""
+    return httpx.Client(base_url=server.url, timeout=30, trust_env=False, verify=False)  # noqa: S501 - plain HTTP

@@ -1,0 +1,1 @@
+"""The distribution API from outside: HTTP against a running server, as the specification has it."""

@@ -1,0 +1,1 @@
+"""The server broken on purpose: what it acknowledged must hold."""
