@@ -1,0 +1,1 @@
+"""Measures Stowage beside CNCF distribution, interleaved in one run on this machine."""
