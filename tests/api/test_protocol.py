@@ -1,7 +1,6 @@
 """The API spoken byte by byte: HTTP/1.0, 100-continue, chunks, connections used again, requests that end early."""
 
 import socket
-import time
 
 import httpx
 import pytest
@@ -105,11 +104,9 @@ def test_what_is_refused_is_refused_before_the_body(
 @pytest.mark.parametrize("size", [4 * MIB + 1, 5 * MIB, 10**15])
 def test_a_manifest_that_is_too_large_is_refused_at_once(server: Server, repository: str, size: int) -> None:
     with Connection(server.port) as connection:
-        began = time.monotonic()
         connection.ask(f"/v2/{repository}/manifests/latest", "PUT", f"Content-Length: {size}\r\n")
         status, headers = connection.head()
         assert (status, headers["content-type"]) == (413, "application/json")
-        assert time.monotonic() - began < 5
 
 
 def test_a_manifest_that_turns_out_too_large_is_refused_before_its_end(server: Server, repository: str) -> None:

