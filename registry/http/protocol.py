@@ -173,7 +173,8 @@ class ZeroCopyProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
         self._silent_bytes = 0
-        super().on_body(body)
+        if isinstance(self.cycle, Cycle) and not self.parser.should_upgrade() and not self.cycle.response_complete:
+            self.cycle.take(body)
 
     def on_message_complete(self) -> None:
         """The request is whole."""

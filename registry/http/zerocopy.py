@@ -7,7 +7,7 @@ import logging
 import os
 from typing import Any
 
-from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 ZERO_COPY_SEND = "http.response.zerocopysend"
@@ -17,6 +17,7 @@ STALL_SECONDS = 60
 """How long a client may take not a single byte of an answer."""
 
 _BURST_BYTES = 1024 * 1024
+_JOINED_BYTES = 64 * 1024
 _CLIENT_GONE = {errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.ENOTCONN}
 
 _logger = logging.getLogger("stowage.http")
@@ -166,10 +167,46 @@ class _FileSend:
             self._done.set_exception(error)
 
 
-class Cycle(RequestResponseCycle):
-    """One request and its response."""
+class _Collector:
+    """Takes what the cycle writes for a response's head, in the transport's place."""
 
-    _sending: _FileSend | None = None
+    def __init__(self) -> None:
+        self.data = b""
+
+    def write(self, data: bytes) -> None:
+        self.data = data
+
+
+class Cycle(RequestResponseCycle):
+    """One request and its response.
+
+    Two refinements over uvicorn's: a body that comes in pieces is joined once instead of copied twice, and the head
+    of a response leaves in one `write` with the body that follows in the same turn of the loop.
+    """
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._sending: _FileSend | None = None
+        self._parts: list[bytes] = []
+        self._part_bytes = 0
+        self._head = b""
+
+    def take(self, data: bytes) -> None:
+        """Keep a part of the request's body until the application asks for it."""
+        self._parts.append(data)
+        self._part_bytes += len(data)
+        if self._part_bytes > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        self.message_event.set()
+
+    async def receive(self) -> Any:
+        """ASGI's `receive`: the body's parts that have come, as one."""
+        message = await super().receive()
+        if message["type"] == "http.request":
+            message["body"] = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+            self._parts = []
+            self._part_bytes = 0
+        return message
 
     async def send(self, message: Any) -> None:
         """ASGI's `send`, with `http.response.zerocopysend`; `file` must stay open until it returns.
@@ -177,9 +214,14 @@ class Cycle(RequestResponseCycle):
         Raises:
             RuntimeError: messages out of order, or more bytes than Content-Length says.
         """
-        if message["type"] == "http.response.start" and self.waiting_for_100_continue and self.more_body:
-            # Whether the body still comes is the client's choice now, so where the next request starts is unknown.
-            self.keep_alive = False
+        if message["type"] == "http.response.start" and not self.response_started:
+            await self._send_start(message)
+            return
+        if self._head and message["type"] == "http.response.body" and self._may_join(message):
+            head, self._head = self._head, b""
+            self.expected_content_length += len(head)
+            message = {**message, "body": head + message.get("body", b"")}
+        self._send_head()
         if message["type"] != ZERO_COPY_SEND or not self.response_started or self.response_complete:
             await super().send(message)
             return
@@ -187,6 +229,34 @@ class Cycle(RequestResponseCycle):
             await self._send_range(message["file"], message["offset"], message["count"])
         if not message.get("more_body", False):
             await super().send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send_start(self, message: Any) -> None:
+        if self.waiting_for_100_continue and self.more_body:
+            # Whether the body still comes is the client's choice now, so where the next request starts is unknown.
+            self.keep_alive = False
+        transport, collector = self.transport, _Collector()
+        self.transport = collector  # type: ignore[assignment]  # for this one write
+        try:
+            await super().send(message)
+        finally:
+            self.transport = transport
+        self._head = collector.data
+        asyncio.get_running_loop().call_soon(self._send_head)  # where the body comes late, the head must not wait
+
+    def _may_join(self, message: Any) -> bool:
+        """Say whether head and body can leave as one: the body is sent as it is, and cheap to copy."""
+        return (
+            not self.chunked_encoding
+            and self.scope["method"] != "HEAD"
+            and not self.disconnected
+            and len(message.get("body", b"")) <= _JOINED_BYTES
+        )
+
+    def _send_head(self) -> None:
+        if self._head:
+            head, self._head = self._head, b""
+            if not self.transport.is_closing():
+                self.transport.write(head)
 
     async def _send_range(self, file: int, offset: int, count: int) -> None:
         if not self.chunked_encoding and count > self.expected_content_length:
