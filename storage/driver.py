@@ -78,6 +78,14 @@ class UploadWriter(Protocol):
         Valid after `flush` or `rewind`; at most 64 KiB of text.
         """
 
+    @property
+    def vouched(self) -> bool:
+        """Whether what was flushed before opening is certain to be what it was then.
+
+        False where it may have changed unnoticed, as in a file that was never synced after the machine restarted: the
+        caller must `rehash` before it relies on what it knows of those bytes.
+        """
+
     async def write(self, data: bytes) -> None:
         """Append `data` and feed it to the hasher given at opening. May buffer.
 

@@ -30,7 +30,7 @@ from storage.filesystem_files import (
 )
 from storage.filesystem_reader import READ_NOW_LIMIT, FilesystemReader
 from storage.filesystem_threads import BufferPool, Threads
-from storage.filesystem_writer import FilesystemWriter, Workshop
+from storage.filesystem_writer import BOOT_ID, FilesystemWriter, Workshop
 from storage.keys import KEY_PREFIX, check_key, is_key, is_upload_id
 
 THREADS = 8
@@ -74,7 +74,7 @@ class FilesystemDriver:
     async def create_upload(self, upload_id: str) -> str:
         """Create an empty file. Raises UploadBusy if the id is taken, UploadMissing if it is not a UUID."""
         create_upload_file(self._upload_path(upload_id), f"upload {upload_id}")
-        return ""
+        return BOOT_ID
 
     async def open_upload(self, upload_id: str, state: str, offset: int, hasher: Hasher) -> FilesystemWriter:
         """Lock the upload's file. The writer cuts it to `offset` before it changes anything else."""
@@ -92,7 +92,8 @@ class FilesystemDriver:
             os.close(descriptor)
             raise
         workshop = Workshop(self._threads, self.buffers, self._folders)
-        return FilesystemWriter(workshop, descriptor, upload_id, offset, hasher, excess=size > offset)
+        vouched = state == BOOT_ID != ""
+        return FilesystemWriter(workshop, descriptor, upload_id, offset, hasher, excess=size > offset, vouched=vouched)
 
     async def remove_upload(self, upload_id: str, state: str) -> None:
         """Remove an upload's file, in a thread. Raises UploadBusy while a writer is open."""

@@ -22,6 +22,22 @@ INLINE_LIMIT = 128 * 1024
 _REHASH_STEP = 8 * BUFFER_SIZE
 
 
+def _boot_id() -> str:
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+BOOT_ID = _boot_id()
+"""Names this run of the machine; empty where the system has no name for it.
+
+Uploads are not synced before they are published. While the machine runs, the kernel keeps what was written; after
+power loss a file may have its length and not its bytes.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Workshop:
     """What all writers of a driver share."""
@@ -42,7 +58,15 @@ class FilesystemWriter:
     """
 
     def __init__(
-        self, workshop: Workshop, descriptor: int, upload_id: str, offset: int, hasher: Hasher, *, excess: bool
+        self,
+        workshop: Workshop,
+        descriptor: int,
+        upload_id: str,
+        offset: int,
+        hasher: Hasher,
+        *,
+        excess: bool,
+        vouched: bool,
     ) -> None:
         self._shared = workshop
         self._descriptor: int | None = descriptor
@@ -51,6 +75,7 @@ class FilesystemWriter:
         self._hasher = hasher
         self._stored = self._launched = offset
         self._excess = excess
+        self._vouched = vouched
         self._pending = bytearray()
         self._buffer: memoryview | None = None
         self._filled = 0
@@ -67,8 +92,13 @@ class FilesystemWriter:
 
     @property
     def state(self) -> str:
-        """Nothing: the file's name follows from the upload's id, its length from the offset."""
-        return ""
+        """The run of the machine that wrote it. The file's name follows from the id, its length from the offset."""
+        return BOOT_ID
+
+    @property
+    def vouched(self) -> bool:
+        """Whether the machine has not restarted since the bytes were written."""
+        return self._vouched
 
     async def write(self, data: bytes) -> None:
         """Append `data`. Raises StorageFull or StorageUnavailable, of this or of an earlier write."""

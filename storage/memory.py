@@ -89,6 +89,11 @@ class MemoryWriter:
         """How many bytes were flushed: `open_upload` refuses an offset beyond it."""
         return str(self._flushed)
 
+    @property
+    def vouched(self) -> bool:
+        """True: memory that is still there is what it was."""
+        return True
+
     async def write(self, data: bytes) -> None:
         """Append `data`."""
         self._check_open()

@@ -8,7 +8,7 @@ is hashed again from its start, and a closing PUT without a body just compares.
 import uuid
 from collections import OrderedDict
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from registry.db import uploads
@@ -19,6 +19,7 @@ from registry.errors import (
     DigestInvalid,
     RegistryError,
     SizeInvalid,
+    Unavailable,
     UploadConflict,
     UploadOutOfOrder,
     UploadUnknown,
@@ -144,7 +145,13 @@ class Uploads:
                 await upload.writer.discard()
                 await self._database.write(lambda tx: uploads.remove(tx, upload_id))
                 raise _mismatch(digest, actual)
-            await self._blobs.store(upload.writer, digest, Pushed(repository, actor, session=upload_id))
+            try:
+                await self._blobs.store(upload.writer, digest, Pushed(repository, actor, session=upload_id))
+            except (StorageError, Unavailable):
+                # Publishing discards what it can't finish: the session has no bytes any more.
+                with suppress(Unavailable):
+                    await self._database.write(lambda tx: uploads.remove(tx, upload_id))
+                raise
 
     async def push_whole(
         self, repository: RepositoryName, digest: Digest, body: AsyncIterator[bytes], *, actor: str
@@ -217,9 +224,15 @@ class Uploads:
                 await upload.writer.close()
                 raise
             if latest == session:
-                return upload
+                break
             await upload.writer.close()
             session = latest
+        try:
+            await _verify(upload)
+        except BaseException:
+            await upload.writer.close()
+            raise
+        return upload
 
     def _prepare(self, session: UploadSession, algorithm: str | None) -> "_Open":
         if session.received == 0:
@@ -265,6 +278,17 @@ class Uploads:
         self._hashers.move_to_end(upload_id)
         if len(self._hashers) > _KEPT_HASHERS:
             self._hashers.popitem(last=False)
+
+
+async def _verify(upload: _Open) -> None:
+    """Hash again what the driver does not vouch for. Raises UploadDamaged if it is not what was acknowledged."""
+    session = upload.session
+    if session.received == 0 or upload.hashed or upload.writer.vouched:
+        return
+    await upload.writer.rehash(upload.hasher)
+    upload.hashed = True
+    if digest_from(session.algorithm, upload.hasher) != session.digest:
+        raise UploadDamaged(f"upload {session.id} is not what was acknowledged of it")
 
 
 async def _receive(upload: _Open, chunk: Chunk) -> BodyCut | None:

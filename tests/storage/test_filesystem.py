@@ -78,6 +78,16 @@ async def test_a_lock_holds_between_processes(store: Store) -> None:
     await again.discard()
 
 
+@pytest.mark.parametrize("state", ["", "3f0c7a52-8b1d-4f6e-9a57-0d2b6c1e4f83"])
+async def test_what_was_written_before_the_machine_restarted_is_not_vouched_for(store: Store, state: str) -> None:
+    upload_id, writer = await store.begin(b"flushed, never synced")
+    await writer.flush()
+    await writer.close()
+    writer = await store.driver.open_upload(upload_id, state, 21, new_hasher("sha256"))
+    assert not writer.vouched
+    await writer.discard()
+
+
 async def test_an_upload_gone_between_opening_and_locking_is_missing(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -114,6 +114,15 @@ async def test_opening_alone_changes_nothing(store: Store, sha256: HasherFactory
     await store.publish(latest, BLOCK[: 2 * MIB])
 
 
+async def test_what_was_flushed_a_moment_ago_is_vouched_for(store: Store, sha256: HasherFactory) -> None:
+    upload_id, writer = await store.begin(BLOCK[:1000])
+    await writer.flush()
+    await writer.close()
+    writer = await store.replica.open_upload(upload_id, writer.state, 1000, sha256(BLOCK[:1000]))
+    assert writer.vouched
+    await writer.discard()
+
+
 async def test_opening_beyond_what_is_there_tells_of_damage(store: Store, sha256: HasherFactory) -> None:
     upload_id, writer = await store.begin(b"12345")
     await writer.flush()
