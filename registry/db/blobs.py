@@ -7,7 +7,7 @@ from sqlalchemy.dialects import postgresql
 
 from registry.db.connection import Reader, Transaction
 from registry.db.statements import Statement, now, one_of, parameter
-from registry.db.tables import blobs, links, manifest_blobs, manifests, repositories, sparse_edges
+from registry.db.tables import blobs, links, manifest_blobs, manifests, repositories
 from registry.oci.names import RepositoryName
 from storage.digest import Digest
 
@@ -134,26 +134,6 @@ _UNLINK = Statement(
     .where(links.c.repository_id == parameter("repository"), links.c.blob_id == parameter("blob"))
     .values(deleted_at=now())
 )
-_REFERRING = Statement(
-    select(manifests.c.digest)
-    .select_from(manifest_blobs.join(manifests, manifests.c.id == manifest_blobs.c.manifest_id))
-    .where(
-        manifest_blobs.c.repository_id == parameter("repository_id"),
-        manifest_blobs.c.blob_id == parameter("blob_id"),
-        manifests.c.deleted_at.is_(None),
-    )
-    .limit(1)
-)
-_REFERRING_SPARSELY = Statement(
-    select(manifests.c.digest)
-    .select_from(sparse_edges.join(manifests, manifests.c.id == sparse_edges.c.manifest_id))
-    .where(
-        sparse_edges.c.repository_id == parameter("repository_id"),
-        sparse_edges.c.digest == parameter("digest"),
-        manifests.c.deleted_at.is_(None),
-    )
-    .limit(1)
-)
 _KEYS = Statement(select(blobs.c.key).where(blobs.c.store == parameter("store"), one_of(blobs.c.key, "keys")))
 
 
@@ -213,13 +193,6 @@ async def hold(transaction: Transaction, repository_id: int, blob_id: int) -> bo
 async def unlink(transaction: Transaction, repository_id: int, blob_id: int) -> None:
     """Hide a blob from a repository."""
     await transaction.run(_UNLINK, repository=repository_id, blob=blob_id)
-
-
-async def referring_manifest(transaction: Transaction, repository_id: int, blob: Blob) -> str | None:
-    """Return the digest of a manifest of the repository that refers to the blob, or None."""
-    row = await transaction.first(_REFERRING, repository_id=repository_id, blob_id=blob.id)
-    row = row or await transaction.first(_REFERRING_SPARSELY, repository_id=repository_id, digest=blob.digest)
-    return None if row is None else row[0]
 
 
 async def known_keys(reader: Reader, store: str, keys: list[str]) -> set[str]:

@@ -2,16 +2,13 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import insert, select, update
 
 from registry.db.connection import Reader, Transaction
 from registry.db.statements import Statement, now, one_of, parameter
 from registry.db.tables import (
-    manifest_blobs,
-    manifest_children,
     manifests,
     repositories,
-    sparse_edges,
     tags,
 )
 from registry.oci.names import RepositoryName, Tag
@@ -112,44 +109,6 @@ _REVIVE = Statement(
     )
 )
 _DELETE = Statement(update(manifests).where(manifests.c.id == parameter("manifest_id")).values(deleted_at=now()))
-_DROP_BLOBS = Statement(delete(manifest_blobs).where(manifest_blobs.c.manifest_id == parameter("manifest_id")))
-_DROP_CHILDREN = Statement(delete(manifest_children).where(manifest_children.c.manifest_id == parameter("manifest_id")))
-_DROP_SPARSE = Statement(delete(sparse_edges).where(sparse_edges.c.manifest_id == parameter("manifest_id")))
-_ADD_BLOB = Statement(
-    insert(manifest_blobs).values(
-        manifest_id=parameter("manifest_id"),
-        role=parameter("role"),
-        repository_id=parameter("repository_id"),
-        blob_id=parameter("blob_id"),
-    )
-)
-_ADD_CHILD = Statement(
-    insert(manifest_children).values(manifest_id=parameter("manifest_id"), child_id=parameter("child_id"))
-)
-_ADD_SPARSE = Statement(
-    insert(sparse_edges).values(
-        manifest_id=parameter("manifest_id"),
-        role=parameter("role"),
-        digest=parameter("digest"),
-        repository_id=parameter("repository_id"),
-    )
-)
-_PARENT = Statement(
-    select(manifests.c.digest)
-    .select_from(manifest_children.join(manifests, manifests.c.id == manifest_children.c.manifest_id))
-    .where(manifest_children.c.child_id == parameter("manifest_id"), manifests.c.deleted_at.is_(None))
-    .limit(1)
-)
-_SPARSE_PARENT = Statement(
-    select(manifests.c.digest)
-    .select_from(sparse_edges.join(manifests, manifests.c.id == sparse_edges.c.manifest_id))
-    .where(
-        sparse_edges.c.repository_id == parameter("repository_id"),
-        sparse_edges.c.digest == parameter("digest"),
-        manifests.c.deleted_at.is_(None),
-    )
-    .limit(1)
-)
 _REFERRERS = (
     select(manifests.c.id, manifests.c.descriptor)
     .select_from(repositories.join(manifests, manifests.c.repository_id == repositories.c.id))
@@ -164,15 +123,6 @@ _REFERRERS = (
 )
 _REFERRERS_ALL = Statement(_REFERRERS)
 _REFERRERS_OF_TYPE = Statement(_REFERRERS.where(manifests.c.artifact_type == parameter("artifact_type")))
-
-
-@dataclass(frozen=True, slots=True)
-class Edges:
-    """What a manifest refers to, resolved. Each list holds (role, id) or (role, digest), or the child's id."""
-
-    blobs: list[tuple[str, int]]
-    children: list[int]
-    sparse: list[tuple[str, str]]
 
 
 async def head_by_tag(reader: Reader, name: RepositoryName, tag: Tag) -> ManifestHead | None:
@@ -259,36 +209,9 @@ async def revive(
     )
 
 
-async def replace_edges(transaction: Transaction, manifest_id: int, repository_id: int, edges: Edges) -> None:
-    """Make `edges` the manifest's edges."""
-    for statement in (_DROP_BLOBS, _DROP_CHILDREN, _DROP_SPARSE):
-        await transaction.run(statement, manifest_id=manifest_id)
-    await add_edges(transaction, manifest_id, repository_id, edges)
-
-
-async def add_edges(transaction: Transaction, manifest_id: int, repository_id: int, edges: Edges) -> None:
-    """Add a new manifest's edges."""
-    own = {"manifest_id": manifest_id, "repository_id": repository_id}
-    if edges.blobs:
-        await transaction.run_many(_ADD_BLOB, [{**own, "role": role, "blob_id": blob} for role, blob in edges.blobs])
-    if edges.children:
-        children = [{"manifest_id": manifest_id, "child_id": child} for child in edges.children]
-        await transaction.run_many(_ADD_CHILD, children)
-    if edges.sparse:
-        sparse = [{**own, "role": role, "digest": digest} for role, digest in edges.sparse]
-        await transaction.run_many(_ADD_SPARSE, sparse)
-
-
 async def delete_manifest(transaction: Transaction, manifest_id: int) -> None:
     """Hide a manifest. Its edges stay, so that it can be had back whole."""
     await transaction.run(_DELETE, manifest_id=manifest_id)
-
-
-async def parent(transaction: Transaction, repository_id: int, manifest: ManifestRow) -> str | None:
-    """Return the digest of an index of the repository that lists the manifest, or None."""
-    row = await transaction.first(_PARENT, manifest_id=manifest.id)
-    row = row or await transaction.first(_SPARSE_PARENT, repository_id=repository_id, digest=manifest.digest)
-    return None if row is None else row[0]
 
 
 async def referrers(

@@ -1,7 +1,11 @@
 """`/v2/<name>/manifests/<tag-or-digest>` (spec, "Pulling manifests", "Pushing Manifests", "Deleting Manifests")."""
 
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
 from auth.policy import Action
 from registry.db import manifests, repositories
+from registry.db.connection import Reader
 from registry.db.manifests import ManifestContent, ManifestHead
 from registry.errors import DigestInvalid, ManifestInvalid, ManifestTooLarge, ManifestUnknown, NameUnknown, TooManyTags
 from registry.http.conditions import etag, matches
@@ -15,20 +19,14 @@ from registry.services.manifests import Accepted, Condition, ManifestPush
 from storage.digest import Digest, algorithm_of, digest_bytes
 
 Header = tuple[bytes, bytes]
+Found = TypeVar("Found", ManifestContent, ManifestHead)
 
 
 async def get_manifest(context: Context, request: Request, name: str, reference: str) -> Answer:
     """Send a manifest as it was pushed: 200, 304. Accept is not consulted: stored bytes are never converted."""
     repository = parse_repository(name)
     await context.authorize(request, Action.PULL, repository)
-    digest = as_digest(reference)
-    found: ManifestContent | None
-    if digest is None:
-        found = await manifests.content_by_tag(context.database, repository, existing_tag(repository, reference))
-    else:
-        found = await manifests.content_by_digest(context.database, repository, digest)
-    if found is None:
-        raise await _unknown(context, repository, reference)
+    found = await _find(context, repository, reference, manifests.content_by_tag, manifests.content_by_digest)
     if _is_known(request, found.digest):
         return Reply(304, _headers(found.digest))
     return Reply(200, [(b"content-type", found.media_type.encode()), *_headers(found.digest)], found.content)
@@ -38,14 +36,7 @@ async def head_manifest(context: Context, request: Request, name: str, reference
     """Say what a manifest is and how large: 200, 304."""
     repository = parse_repository(name)
     await context.authorize(request, Action.PULL, repository)
-    digest = as_digest(reference)
-    found: ManifestHead | None
-    if digest is None:
-        found = await manifests.head_by_tag(context.database, repository, existing_tag(repository, reference))
-    else:
-        found = await manifests.head_by_digest(context.database, repository, digest)
-    if found is None:
-        raise await _unknown(context, repository, reference)
+    found = await _find(context, repository, reference, manifests.head_by_tag, manifests.head_by_digest)
     if _is_known(request, found.digest):
         return Reply(304, _headers(found.digest))
     length = (b"content-length", str(found.size).encode())
@@ -87,6 +78,23 @@ async def delete_manifest(context: Context, request: Request, name: str, referen
     else:
         await context.deletion.delete_manifest(repository, digest, actor=actor)
     return Reply(202)
+
+
+async def _find(
+    context: Context,
+    repository: RepositoryName,
+    reference: str,
+    by_tag: Callable[[Reader, RepositoryName, Tag], Awaitable[Found | None]],
+    by_digest: Callable[[Reader, RepositoryName, Digest], Awaitable[Found | None]],
+) -> Found:
+    digest = as_digest(reference)
+    if digest is None:
+        found = await by_tag(context.database, repository, existing_tag(repository, reference))
+    else:
+        found = await by_digest(context.database, repository, digest)
+    if found is None:
+        raise await _unknown(context, repository, reference)
+    return found
 
 
 def _tags(context: Context, request: Request, reference: str | None) -> tuple[Tag, ...]:

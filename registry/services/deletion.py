@@ -1,6 +1,6 @@
 """Deleting tags, manifests and blobs. What something else in the repository still refers to is refused."""
 
-from registry.db import blobs, manifests, repositories, tags
+from registry.db import blobs, edges, manifests, repositories, tags
 from registry.db.connection import Database, Transaction
 from registry.errors import BlobUnknown, ContentInUse, ManifestUnknown, NameUnknown
 from registry.oci.names import RepositoryName, Tag
@@ -43,7 +43,7 @@ class Deletion:
             manifest = await manifests.find(transaction, repository_id, digest)
             if manifest is None or manifest.deleted:
                 raise ManifestUnknown(f"{repository} has no manifest {digest}", detail={"digest": digest})
-            parent = await manifests.parent(transaction, repository_id, manifest)
+            parent = await edges.listing_index(transaction, repository_id, digest, manifest.id)
             if parent is not None:
                 raise _in_use(digest, parent)
             for tag in await tags.of_manifest(transaction, manifest.id):
@@ -73,7 +73,7 @@ class Deletion:
             linked = await blobs.find_linked(transaction, repository, digest)
             if linked is None:
                 raise BlobUnknown(f"{repository} has no blob {digest}", detail={"digest": digest})
-            manifest = await blobs.referring_manifest(transaction, linked.repository_id, linked.blob)
+            manifest = await edges.referring_manifest(transaction, linked.repository_id, digest, linked.blob.id)
             if manifest is not None:
                 raise _in_use(digest, manifest)
             await blobs.unlink(transaction, linked.repository_id, linked.blob.id)

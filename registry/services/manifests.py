@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from registry.db import blobs, manifests, repositories, tags
+from registry.db import edges as edges_of
 from registry.db.connection import Database, Transaction
-from registry.db.manifests import Edges
+from registry.db.edges import Edges
 from registry.errors import ManifestInvalid, ManifestReferenceUnknown, PreconditionFailed
 from registry.oci.manifests import Manifest, Reference, Role, parse_manifest
 from registry.oci.names import RepositoryName, Tag
@@ -154,7 +155,7 @@ async def _record(
             descriptor=descriptor,
             content=push.content,
         )
-        await manifests.add_edges(transaction, manifest_id, repository_id, edges)
+        await edges_of.add(transaction, manifest_id, repository_id, edges)
         return manifest_id
     if known.deleted or known.media_type != manifest.media_type:
         await manifests.revive(
@@ -165,7 +166,7 @@ async def _record(
             subject=manifest.subject,
             descriptor=descriptor,
         )
-        await manifests.replace_edges(transaction, known.id, repository_id, edges)
+        await edges_of.replace(transaction, known.id, repository_id, edges)
     return known.id
 
 

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
@@ -77,7 +78,7 @@ class Client(Protocol):
         """The image in the client's store."""
 
 
-class _FolderClient:
+class _FolderClient(ABC):
     """What skopeo and crane have in common: commands that copy between a registry and folders."""
 
     def __init__(self, tool: Tool, folder: Path) -> None:
@@ -102,11 +103,13 @@ class _FolderClient:
     def _place(self, reference: str) -> Path:
         return self._folder / re.sub(r"[^a-z0-9.]", "_", reference)
 
+    @abstractmethod
     def _push(self, reference: str) -> tuple[str | Path, ...]:
-        raise NotImplementedError
+        """The command that pushes."""
 
+    @abstractmethod
     def _pull(self, reference: str) -> tuple[str | Path, ...]:
-        raise NotImplementedError
+        """The command that pulls."""
 
 
 class Skopeo(_FolderClient):
