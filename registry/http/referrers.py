@@ -41,8 +41,10 @@ async def _collect(
     Annotations can be large, so a page ends at about a mebibyte too.
     """
     descriptors: list[str] = []
+    if page.limit == 0:
+        return descriptors, None
     after, size = _position(page.after), 0
-    while len(descriptors) < page.limit:
+    while True:
         batch = await manifests.referrers(
             context.database, repository, subject, artifact_type=artifact_type, after=after, limit=_BATCH
         )
@@ -53,7 +55,6 @@ async def _collect(
             after, size = position, size + len(descriptor)
         if len(batch) < _BATCH:
             return descriptors, None
-    return descriptors, after if descriptors else None
 
 
 def _position(text: str) -> int:
