@@ -26,6 +26,6 @@ EXPOSE 5000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["/opt/stowage/bin/python", "-c", \
     "import http.client as h, sys; c = h.HTTPConnection('127.0.0.1', 5000, timeout=4); c.request('GET', '/healthz'); sys.exit(c.getresponse().status != 200)"]
 ENTRYPOINT ["/opt/stowage/bin/stowage"]
-# Beyond loopback the server refuses to start while auth.mode is open. Configure users, or say that
-# everyone who reaches the port may push: docker run ... stowage serve --host 0.0.0.0 --data /var/lib/stowage --insecure-open
+# Beyond loopback the server refuses to start while auth.mode is open, and says so. Where everyone who
+# reaches the port may push and delete, say that: docker run ... stowage serve --host 0.0.0.0 --data /var/lib/stowage --insecure-open
 CMD ["serve", "--host", "0.0.0.0", "--data", "/var/lib/stowage"]
