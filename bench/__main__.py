@@ -1,102 +1,104 @@
-"""`python -m bench`: Stowage beside a peer, scenario by scenario, in turns."""
+"""`python -m bench`: Stowage beside other registries in turns, and what it takes as content and transfers grow."""
 
 import argparse
 import json
-import os
-import platform
-import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import asdict
+from fnmatch import fnmatchcase
 from pathlib import Path
 
-from bench.http import UnexpectedAnswer
-from bench.measure import Round, Subject
-from bench.scenarios import SCENARIOS, Scenario
-from bench.servers import PEERS, MissingPeer, Server, Stowage
+from bench.comparison import Comparison
+from bench.encryption import Encryption
+from bench.filling import Inconsistent
+from bench.growth import Growth
+from bench.load import UnexpectedAnswer
+from bench.memory import Memory
+from bench.report import FOOTNOTE, describe, machine
+from bench.sections import Section, Setting
+from bench.servers import PEERS, MissingPeer, Server, ServerFailed
+from bench.startup import StartUp
 
-_HEADER = f"{'':24} {'stowage':>12} {'peer':>12} {'ratio':>7} {'p99 ms':>15} {'CPU ms/op':>19}"
+# What leaves much to be written back comes last, so that it does not slow others.
+SECTIONS: tuple[Section, ...] = (Comparison(), Encryption(), Growth(), StartUp(), Memory())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print a table, and return the exit status."""
+    """Measure, print tables, and return the exit status."""
     options = _parse(arguments)
-    chosen = [one for one in SCENARIOS if options.only in one.name]
+    chosen = {section: _chosen(section, options.only or [""]) for section in SECTIONS}
+    chosen = {section: names for section, names in chosen.items() if names}
     if not chosen:
-        print(f"bench: no scenario has {options.only!r} in its name", file=sys.stderr)
+        print(f"bench: nothing is like {' or '.join(map(repr, options.only))}; there are:", file=sys.stderr)
+        print(_names(), file=sys.stderr)
         return 2
+    peers = _peers(options.peer)
+    programs = list(dict.fromkeys(one for section in chosen for one in section.programs(peers)))
+    began, facts = time.monotonic(), machine()
+    results: dict[str, object] = {}
     try:
+        print(describe(facts, programs), flush=True)
         with tempfile.TemporaryDirectory(prefix="stowage-bench-", dir=options.folder) as folder:
-            results = _run(chosen, PEERS[options.peer], Path(folder), options.seconds)
-    except (MissingPeer, UnexpectedAnswer) as error:
+            setting = Setting(Path(folder), options.seconds, peers)
+            for section, names in chosen.items():
+                results[section.key] = section.measure(names, setting)
+    except (Inconsistent, MissingPeer, ServerFailed, UnexpectedAnswer) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
+    print(f"\n{FOOTNOTE}\nAll took {time.monotonic() - began:.0f} s.")
     if options.json:
-        options.json.write_text(json.dumps(results, indent=2) + "\n")
+        versions = {one.name: one.version() for one in programs}
+        everything = {"machine": facts, "versions": versions, "seconds": options.seconds, **results}
+        options.json.write_text(json.dumps(everything, indent=2) + "\n")
     return 0
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="bench", description="Measure Stowage beside another registry on this machine, in turns."
+        prog="bench",
+        description="Measure Stowage beside other registries on this machine, in turns.",
+        epilog=f"What there is:\n{_names()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--only", default="", metavar="TEXT", help="only scenarios with TEXT in their name")
-    parser.add_argument("--seconds", type=float, default=3.0, help="how long a round takes [3]")
-    parser.add_argument("--peer", choices=PEERS, default="distribution", help="beside which registry [distribution]")
-    parser.add_argument("--folder", type=Path, help="where the data goes, for the run [the system's temporary folder]")
+    parser.add_argument(
+        "--only",
+        action="append",
+        metavar="PATTERN",
+        help="only what has PATTERN in its name; * and ? are wild; may be given several times",
+    )
+    parser.add_argument("--seconds", type=_positive, default=1.0, metavar="S", help="how long a round takes [1]")
+    parser.add_argument(
+        "--peer",
+        action="append",
+        choices=[*PEERS, "none"],
+        help=f"beside which registry, may be given several times [{', '.join(PEERS)}]",
+    )
+    parser.add_argument(
+        "--folder", type=Path, metavar="DIR", help="where the data goes for the run [the system's temporary folder]"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
     return parser.parse_args(arguments)
 
 
-def _run(scenarios: list[Scenario], peer: type[Server], folder: Path, seconds: float) -> list[dict[str, object]]:
-    print(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}; peer: {peer.name}")
-    print("rates are operations/s, or MiB/s where a size is named; ratios are medians of rounds in turns\n")
-    print(_HEADER)
-    results: list[dict[str, object]] = []
-    for number, scenario in enumerate(scenarios):
-        with ExitStack() as ending:
-            servers = [kind(folder / f"{number}-{kind.name}") for kind in (Stowage, peer)]
-            for server in servers:
-                ending.callback(server.stop)
-                server.start()
-            rounds = _measure(scenario, servers, seconds)
-            peaks = [server.peak_mib() for server in servers]
-        print(_row(scenario, rounds), flush=True)
-        results.append(
-            {
-                "scenario": scenario.name,
-                "stowage": [asdict(one) for one in rounds[0]],
-                peer.name: [asdict(one) for one in rounds[1]],
-                "peak_mib": dict(zip(("stowage", peer.name), peaks, strict=True)),
-            }
-        )
-    return results
+def _positive(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds <= 60:
+        raise argparse.ArgumentTypeError("expected more than 0 and at most 60")
+    return seconds
 
 
-def _measure(scenario: Scenario, servers: list[Server], seconds: float) -> tuple[list[Round], list[Round]]:
-    subjects = [Subject(server, scenario) for server in servers]
-    for subject in subjects:
-        subject.prepare()
-    rounds: tuple[list[Round], list[Round]] = ([], [])
-    for _ in range(scenario.rounds):
-        for subject, measured in zip(subjects, rounds, strict=True):
-            measured.append(subject.measure(seconds))
-    return rounds
+def _peers(asked: Sequence[str] | None) -> tuple[type[Server], ...]:
+    return tuple(PEERS[name] for name in dict.fromkeys(asked or PEERS) if name != "none")
 
 
-def _row(scenario: Scenario, rounds: tuple[list[Round], list[Round]]) -> str:
-    ours, theirs = rounds
-    ratio = statistics.median(a.rate / b.rate for a, b in zip(ours, theirs, strict=True))
-    unit = scenario.mib or 1
-    rates = [statistics.median(one.rate for one in each) * unit for each in rounds]
-    slow = [statistics.median(one.p99_ms for one in each) for each in rounds]
-    cpu = [statistics.median(one.cpu_ms for one in each) for each in rounds]
-    return (
-        f"{scenario.name:24} {rates[0]:12,.0f} {rates[1]:12,.0f} {ratio:6.2f}x "
-        f"{slow[0]:7.1f}/{slow[1]:7.1f} {cpu[0]:9.3f}/{cpu[1]:9.3f}"
-    )
+def _chosen(section: Section, patterns: Sequence[str]) -> list[str]:
+    wild = [f"*{pattern.lower()}*" for pattern in patterns]
+    return [name for name in section.names if any(fnmatchcase(name.lower(), one) for one in wild)]
+
+
+def _names() -> str:
+    return "\n".join(f"  {name}" for section in SECTIONS for name in section.names)
 
 
 if __name__ == "__main__":

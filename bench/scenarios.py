@@ -3,175 +3,324 @@
 import hashlib
 import itertools
 import json
-import os
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterator
+from typing import ClassVar, Generic, TypeVar
 
-from bench.http import Connection, UnexpectedAnswer, head, path_of
+from bench.contents import (
+    Content,
+    Image,
+    ask,
+    head,
+    large_content,
+    push_blob,
+    push_image,
+    push_stream,
+    put_manifest,
+)
+from bench.load import Operation, Request, UnexpectedAnswer
 
-MIB = 1024 * 1024
-_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-_CONFIG = "application/vnd.oci.image.config.v1+json"
-_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
-_TAGS = 10_000
-
-
-@dataclass(slots=True)
-class World:
-    """What a scenario remembers about one server between preparing and measuring."""
-
-    facts: dict[str, str] = field(default_factory=dict)
-    number: "itertools.count[int]" = field(default_factory=itertools.count)
-    large: memoryview = field(default_factory=lambda: memoryview(b""))
-
-
-Step = Callable[[Connection, World], Awaitable[None]]
+_MIB = 1024 * 1024
+_STOCK_PER_SECOND = 3000
+_Item = TypeVar("_Item")
 
 
-@dataclass(frozen=True, slots=True)
-class Scenario:
-    """`mib`: MiB moved by one operation; 0 where operations are counted instead."""
+class Scenario(ABC):
+    """One scenario on one server.
 
-    name: str
-    prepare: Step
-    operation: Step
-    connections: int = 16
-    mib: int = 0
-    rounds: int = 3
+    Attributes:
+        name: how it is called in the table.
+        connections: how many do the operation at the same time.
+        mib: MiB that one operation moves, where the rate is in MiB/s; 0 where operations are counted.
+        rounds: how often it is measured.
+        warm: whether operations are done before measuring, uncounted.
+        least: how many times distribution's rate the rate should be.
+        most_cpu: at most how many times distribution's CPU time an operation should take; 0 without a target.
+        needs: what a server must be able to do for it (`Server.lacks`); empty where every one is.
+    """
 
+    name: ClassVar[str]
+    connections: ClassVar[int] = 16
+    mib: ClassVar[int] = 0
+    rounds: ClassVar[int] = 5
+    warm: ClassVar[bool] = True
+    least: ClassVar[float]
+    most_cpu: ClassVar[float] = 0
+    needs: ClassVar[str] = ""
 
-def digest_of(content: bytes | bytearray) -> str:
-    """Return the sha256 digest."""
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+    def prepare(self) -> Iterator[Iterator[Operation]]:
+        """Yield what to push before measuring; each batch is done before the next is asked for."""
+        return iter(())
 
+    def stock(self, seconds: float) -> None:
+        """Make what a round of `seconds` sends, so that making it is not measured."""
+        return
 
-async def push_blob(connection: Connection, repository: str, content: bytes) -> str:
-    """Push a small blob with POST and PUT, and return its digest."""
-    digest = digest_of(content)
-    started = await connection.ask(head("POST", f"/v2/{repository}/blobs/uploads/", length=0), expect=202)
-    target = _with_digest(path_of(started.headers[b"location"]), digest)
-    await connection.ask(head("PUT", target, length=len(content)) + content, expect=201)
-    return digest
+    @abstractmethod
+    def work(self) -> Iterator[Operation]:
+        """Yield the operation, without end."""
 
-
-async def push_image(connection: Connection, repository: str, tag: str) -> str:
-    """Push an image of two small blobs, and return its manifest's digest."""
-    config, layer = os.urandom(4096), os.urandom(4096)
-    await push_blob(connection, repository, config)
-    await push_blob(connection, repository, layer)
-    manifest = json.dumps(
-        {
-            "schemaVersion": 2,
-            "mediaType": _MANIFEST,
-            "config": {"mediaType": _CONFIG, "digest": digest_of(config), "size": len(config)},
-            "layers": [{"mediaType": _LAYER, "digest": digest_of(layer), "size": len(layer)}],
-        }
-    ).encode()
-    await _put_manifest(connection, repository, tag, manifest)
-    return digest_of(manifest)
+    @abstractmethod
+    def check(self) -> Operation:
+        """Show by hashes, after measuring, that the server had and kept the right bytes. Raises UnexpectedAnswer."""
 
 
-async def _put_manifest(connection: Connection, repository: str, tag: str, manifest: bytes) -> None:
-    target = f"/v2/{repository}/manifests/{tag}"
-    await connection.ask(head("PUT", target, length=len(manifest), content_type=_MANIFEST) + manifest, expect=201)
+class Repeated(Scenario):
+    """The same request again and again."""
+
+    request: Request
+
+    def work(self) -> Iterator[Operation]:
+        """Yield the request, without end."""
+        return map(ask, itertools.repeat(self.request))
 
 
-async def _prepare_image(connection: Connection, world: World) -> None:
-    await push_image(connection, "bench/image", "latest")
+class Stocked(Scenario, Generic[_Item]):
+    """Pushes of new content each time, made in advance; more is made when it runs out."""
+
+    share: ClassVar[float] = 1.0
+    """Of what the fastest scenario needs, how much this one does."""
+
+    def __init__(self) -> None:
+        self._items: deque[_Item] = deque()
+        self._numbers = itertools.count()
+
+    @abstractmethod
+    def make(self) -> _Item:
+        """Make the content of one operation."""
+
+    @abstractmethod
+    def push(self, number: int, item: _Item) -> Operation:
+        """Push it; `number` tells it from others."""
+
+    def stock(self, seconds: float) -> None:
+        """Make as much as no server does in `seconds`."""
+        while len(self._items) < self.share * seconds * _STOCK_PER_SECOND:
+            self._items.append(self.make())
+
+    def work(self) -> Iterator[Operation]:
+        """Yield pushes of what was made, without end."""
+        while True:
+            item = self._items.popleft() if self._items else self.make()
+            yield self.push(next(self._numbers), item)
 
 
-async def _get_manifest(connection: Connection, world: World) -> None:
-    await connection.ask(head("GET", "/v2/bench/image/manifests/latest"), expect=200)
+class ManifestGet(Repeated):
+    """A manifest by its tag."""
+
+    name = "manifest GET by tag"
+    least: ClassVar[float] = 3
+    method = "GET"
+
+    def __init__(self) -> None:
+        self._image = Image.random()
+        length = len(self._image.manifest.data) if self.method == "GET" else 0
+        self.request = Request(head(self.method, "/v2/bench/image/manifests/latest"), 200, length)
+
+    def prepare(self) -> Iterator[Iterator[Operation]]:
+        """Push the image."""
+        yield iter([push_image("bench/image", "latest", self._image)])
+
+    def check(self) -> Operation:
+        """Compare the digest in the head, the length and the bytes."""
+        answer = yield self.request
+        same(answer.field(b"docker-content-digest").decode(), self._image.manifest.digest)
+        same(answer.field(b"content-length").decode(), str(len(self._image.manifest.data)))
+        yield from check_content("/v2/bench/image/manifests/latest", self._image.manifest.digest)
 
 
-async def _prepare_small(connection: Connection, world: World) -> None:
-    world.facts["blob"] = await push_blob(connection, "bench/small", os.urandom(4096))
+class _ManifestHead(ManifestGet):
+    """Whether a tag is there."""
+
+    name = "manifest HEAD by tag"
+    method = "HEAD"
 
 
-async def _get_small(connection: Connection, world: World) -> None:
-    await _get(connection, f"/v2/bench/small/blobs/{world.facts['blob']}", 4096)
+class BlobGet4KiB(Repeated):
+    """A small blob."""
+
+    name = "blob GET 4 KiB"
+    least: ClassVar[float] = 12
+    size: ClassVar[int] = 4096
+
+    def __init__(self) -> None:
+        self._content = Content.random(self.size)
+        self._target = f"/v2/bench/blobs/blobs/{self._content.digest}"
+        self.request = Request(head("GET", self._target), 200, self.size)
+
+    def prepare(self) -> Iterator[Iterator[Operation]]:
+        """Push the blob."""
+        yield iter([push_blob("bench/blobs", self._content)])
+
+    def check(self) -> Operation:
+        """Compare the bytes."""
+        yield from check_content(self._target, self._content.digest)
 
 
-async def _prepare_medium(connection: Connection, world: World) -> None:
-    world.facts["blob"] = await push_blob(connection, "bench/medium", os.urandom(MIB))
+class _BlobGet1MiB(BlobGet4KiB):
+    """A blob of medium size."""
+
+    name = "blob GET 1 MiB"
+    least = 2.5
+    size = _MIB
+    mib = 1
 
 
-async def _get_medium(connection: Connection, world: World) -> None:
-    await _get(connection, f"/v2/bench/medium/blobs/{world.facts['blob']}", MIB)
+class _BlobPut4KiB(Stocked[Content]):
+    """A small blob, POST and PUT."""
+
+    name = "blob PUT 4 KiB"
+    least = 3
+
+    def make(self) -> Content:
+        return Content.random(4096)
+
+    def push(self, number: int, item: Content) -> Operation:
+        self._last = item
+        return push_blob("bench/put", item)
+
+    def check(self) -> Operation:
+        yield from check_content(f"/v2/bench/put/blobs/{self._last.digest}", self._last.digest)
 
 
-async def _prepare_large(connection: Connection, world: World) -> None:
-    world.large = memoryview(os.urandom(512 * MIB))
-    await _push_large(connection, world)
+class ImagePush(Stocked[Image]):
+    """Two blobs of 4 KiB and a manifest that is tagged."""
+
+    name = "push of a small image"
+    least = 3
+    share = 0.2
+    repository = "bench/images"
+
+    def make(self) -> Image:
+        """Make an image that no other is like."""
+        return Image.random()
+
+    def push(self, number: int, item: Image) -> Operation:
+        """Push it under a tag of its own."""
+        self._last = item
+        return push_image(self.repository, f"t{number}", item)
+
+    def check(self) -> Operation:
+        """Compare the bytes of what was pushed last."""
+        for kind, content in (
+            ("blobs", self._last.config),
+            ("blobs", self._last.layer),
+            ("manifests", self._last.manifest),
+        ):
+            yield from check_content(f"/v2/{self.repository}/{kind}/{content.digest}", content.digest)
 
 
-async def _push_large(connection: Connection, world: World) -> None:
-    """Push 512 MiB that no push before had: the first bytes are counted up."""
-    content = bytearray(world.large)
-    content[:8] = next(world.number).to_bytes(8, "big")
-    digest = digest_of(content)
-    world.facts["large"] = digest
-    started = await connection.ask(head("POST", "/v2/bench/large/blobs/uploads/", length=0), expect=202)
-    target = path_of(started.headers[b"location"])
-    with memoryview(content) as body:
-        patched = await connection.ask_streaming(head("PATCH", target, length=len(content)), body, expect=202)
-    target = _with_digest(path_of(patched.headers[b"location"]), digest)
-    await connection.ask(head("PUT", target, length=0), expect=201)
+class _Mount(Scenario):
+    """A blob of one repository into another that did not exist."""
+
+    name = "cross-repository mount"
+    least = 2
+
+    def __init__(self) -> None:
+        self._content = Content.random(4096)
+        self._mounted = itertools.count()
+
+    def prepare(self) -> Iterator[Iterator[Operation]]:
+        yield iter([push_blob("bench/source", self._content)])
+
+    def work(self) -> Iterator[Operation]:
+        query = f"mount={self._content.digest}&from=bench/source"
+        for number in self._mounted:
+            self._last = f"bench/mounted{number}"
+            yield ask(Request(head("POST", f"/v2/{self._last}/blobs/uploads/?{query}", length=0), 201))
+
+    def check(self) -> Operation:
+        yield from check_content(f"/v2/{self._last}/blobs/{self._content.digest}", self._content.digest)
 
 
-async def _get_large(connection: Connection, world: World) -> None:
-    await _get(connection, f"/v2/bench/large/blobs/{world.facts['large']}", 512 * MIB)
+class _TagPage(Repeated):
+    """A page from the middle of a long list of tags."""
+
+    name = "100 of 10,000 tags"
+    needs = "pages of tags"
+    least = 20
+    tags: ClassVar[int] = 10_000
+
+    def __init__(self) -> None:
+        self._after = self.tags // 2 - 1
+        self.request = Request(head("GET", f"/v2/bench/tags/tags/list?n=100&last=t{self._after:05}"), 200)
+
+    def prepare(self) -> Iterator[Iterator[Operation]]:
+        image = Image.random()
+        yield iter([push_image("bench/tags", "t00000", image)])
+        yield (put_manifest("bench/tags", f"t{number:05}", image.manifest) for number in range(1, self.tags))
+
+    def check(self) -> Operation:
+        body = bytearray()
+        yield self.request._replace(sink=body.extend)
+        same(json.loads(body)["tags"], [f"t{self._after + number:05}" for number in range(1, 101)])
 
 
-async def _prepare_nothing(connection: Connection, world: World) -> None:
-    pass
+class _LargePush(Scenario):
+    """A large blob: POST, one PATCH that streams, PUT."""
+
+    name = "push of 512 MiB"
+    least = 1.8
+    most_cpu = 0.5
+    connections = 1
+    mib = 512
+    rounds = 3
+    warm = False
+
+    def work(self) -> Iterator[Operation]:
+        while True:
+            parts, self._digest = large_content(self.mib * _MIB).renew()
+            yield push_stream("bench/large", parts, self._digest)
+
+    def check(self) -> Operation:
+        yield from check_content(f"/v2/bench/large/blobs/{self._digest}", self._digest)
 
 
-async def _put_small(connection: Connection, world: World) -> None:
-    await push_blob(connection, "bench/put", os.urandom(4096))
+class LargePull(Repeated):
+    """A large blob, which is in the page cache."""
+
+    name = "pull of 512 MiB"
+    least = 1.2
+    most_cpu = 0.75
+    connections = 1
+    mib = 512
+
+    def prepare(self) -> Iterator[Iterator[Operation]]:
+        """Push the blob."""
+        parts, self._digest = large_content(self.mib * _MIB).renew()
+        self._target = f"/v2/bench/large/blobs/{self._digest}"
+        self.request = Request(head("GET", self._target), 200, self.mib * _MIB)
+        yield iter([push_stream("bench/large", parts, self._digest)])
+
+    def check(self) -> Operation:
+        """Compare the bytes."""
+        yield from check_content(self._target, self._digest)
 
 
-async def _push_image(connection: Connection, world: World) -> None:
-    await push_image(connection, "bench/images", f"t{next(world.number)}")
+def check_content(target: str, digest: str) -> Operation:
+    """GET `target` and hash the body. Raises UnexpectedAnswer when it is not `digest`."""
+    hashed = hashlib.sha256()
+    yield Request(head("GET", target), 200, sink=hashed.update)
+    same(f"sha256:{hashed.hexdigest()}", digest)
 
 
-async def _mount(connection: Connection, world: World) -> None:
-    target = f"/v2/bench/mounted{next(world.number)}/blobs/uploads/?mount={world.facts['blob']}&from=bench/small"
-    await connection.ask(head("POST", target, length=0), expect=201)
+def same(found: object, expected: object) -> None:
+    """Raise UnexpectedAnswer when a server has not what is expected."""
+    if found != expected:
+        raise UnexpectedAnswer(f"the server has {str(found)[:300]}, expected {str(expected)[:300]}")
 
 
-async def _prepare_tags(connection: Connection, world: World) -> None:
-    digest = await push_image(connection, "bench/tags", "t00000")
-    found = await connection.ask(head("GET", f"/v2/bench/tags/manifests/{digest}"), expect=200)
-    manifest = bytes(found.body)
-    for number in range(1, _TAGS):
-        await _put_manifest(connection, "bench/tags", f"t{number:05}", manifest)
-
-
-async def _list_tags(connection: Connection, world: World) -> None:
-    answer = await connection.ask(head("GET", "/v2/bench/tags/tags/list?n=100&last=t05000"), expect=200)
-    if not answer.length:
-        raise UnexpectedAnswer("a page of tags without a body")
-
-
-async def _get(connection: Connection, target: str, length: int) -> None:
-    answer = await connection.ask(head("GET", target), expect=200)
-    if answer.length != length:
-        raise UnexpectedAnswer(f"GET {target}: {answer.length} bytes, not {length}")
-
-
-def _with_digest(target: str, digest: str) -> str:
-    return f"{target}{'&' if '?' in target else '?'}digest={digest}"
-
-
-SCENARIOS = (
-    Scenario("manifest GET by tag", _prepare_image, _get_manifest),
-    Scenario("blob GET 4 KiB", _prepare_small, _get_small),
-    Scenario("blob GET 1 MiB", _prepare_medium, _get_medium, mib=1),
-    Scenario("blob PUT 4 KiB", _prepare_nothing, _put_small),
-    Scenario("push of a small image", _prepare_nothing, _push_image),
-    Scenario("cross-repository mount", _prepare_small, _mount),
-    Scenario("100 of 10,000 tags", _prepare_tags, _list_tags),
-    Scenario("push of 512 MiB", _prepare_large, _push_large, connections=1, mib=512, rounds=2),
-    Scenario("pull of 512 MiB", _prepare_large, _get_large, connections=1, mib=512),
+# What leaves much to be written back comes last, so that it does not slow others.
+SCENARIOS: tuple[type[Scenario], ...] = (
+    ManifestGet,
+    _ManifestHead,
+    BlobGet4KiB,
+    _BlobGet1MiB,
+    _BlobPut4KiB,
+    ImagePush,
+    _Mount,
+    _TagPage,
+    LargePull,
+    _LargePush,
 )
