@@ -56,6 +56,10 @@ class UploadOutOfOrder(RegistryError):
         self.offset = offset
 
 
+class TooManySessions(RegistryError):
+    """The repository has as many open upload sessions as `uploads.max_sessions` allows."""
+
+
 class SizeInvalid(RegistryError):
     """A length that was declared and the bytes that came do not agree."""
 

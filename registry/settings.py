@@ -7,6 +7,7 @@ the defaults below, in this order. `docs/configure.md` lists them all; a test ho
 import os
 import re
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -47,11 +49,24 @@ def _bytes(value: object) -> object:
     return value
 
 
+def _networks(value: object) -> object:
+    given = value.split(",") if isinstance(value, str) else value
+    if not isinstance(given, list | tuple):
+        return value
+    try:
+        return tuple(ip_network(str(one).strip()) for one in given if str(one).strip())
+    except ValueError as error:
+        raise ValueError(f"expected addresses and networks like 127.0.0.1, 10.0.0.0/8: {error}") from None
+
+
 Duration = Annotated[int, BeforeValidator(_seconds), Field(ge=1)]
 """Whole seconds, written `90s`, `15m`, `24h`, `14d`, `4w`."""
 
 Size = Annotated[int, BeforeValidator(_bytes), Field(ge=0)]
 """Bytes, written `4194304`, `512KiB`, `4MiB`."""
+
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_networks), NoDecode]
+"""A list of addresses and networks, or one string of them with commas between."""
 
 
 class _Section(BaseModel):
@@ -66,16 +81,62 @@ class TlsSettings(_Section):
     client_ca: Path | None = Field(None, description="Only clients with a certificate signed by one of these get in.")
 
 
+class LimitSettings(_Section):
+    """`http.limits`: what connections may cost. `registry.http.limits` holds them as the protocol takes them."""
+
+    connections: int = Field(
+        10_000,
+        ge=1,
+        le=1_000_000,
+        description="Open connections a worker. Beyond them the one that waited longest for a request is closed; if "
+        "none waits, the new one gets 503.",
+    )
+    headers: int = Field(100, ge=10, le=10_000, description="Most headers of a request; more is 431.")
+    head_size: Size = Field(
+        64 * 1024,
+        ge=8 * 1024,
+        le=1024**2,
+        description="Most bytes of a request's line and headers, trailers included; more is 431.",
+    )
+    ignored_body: Size = Field(
+        64 * 1024,
+        le=1024**3,
+        description="Most bytes of a body sent with GET, HEAD, DELETE or OPTIONS, which nothing reads; more is 413.",
+    )
+    idle: Duration = Field(
+        75, description="From a connection's start, or an answer, to the end of the next request's head."
+    )
+    stall: Duration = Field(
+        60,
+        description="A request's body that doesn't come on for so long is answered with 408, an answer that isn't "
+        "taken is cut off. Less than 4 KiB in this time counts as nothing; a whole transfer may take as long as it "
+        "likes.",
+    )
+
+
 class HttpSettings(_Section):
     """`http`: where the server listens and how it is reached."""
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(5000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    workers: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="Processes that answer requests; one for each CPU core that affinity and cgroup grant when not "
+        "given.",
+    )
     public_url: str | None = Field(
         None,
         description="How clients reach the server, e.g. https://registry.example.org. Locations become absolute with "
         "it; without it they are relative, which every client understands.",
     )
+    trusted_proxies: Networks = Field(
+        (),
+        description="Addresses and networks of the proxies whose `Forwarded` and `X-Forwarded-For`, `-Proto` and "
+        "`-Host` are believed.",
+    )
+    limits: LimitSettings = LimitSettings()
     tls: TlsSettings = TlsSettings()
 
     @field_validator("public_url")
@@ -93,6 +154,9 @@ class FilesystemSettings(_Section):
     """`storage.filesystem`: blobs in a folder."""
 
     root: Path | None = Field(None, description="Folder of the blobs; `storage` in the data folder when not given.")
+    reserve: Size = Field(
+        64 * 1024**2, description="While less is free on the folder's disk, uploads get 507; 0 keeps nothing free."
+    )
 
 
 class StorageSettings(_Section):
@@ -107,6 +171,12 @@ class DatabaseSettings(_Section):
 
     url: str | None = Field(
         None, description="sqlite:///PATH; `stowage.sqlite3` in the data folder when not given. Local disks only."
+    )
+    reserve: Size = Field(
+        16 * 1024**2,
+        description="Room for deleting on a full disk, twice: while less is free on the database's disk, pushes get "
+        "507, and a file of this size lies beside the database, to be given up when others fill the disk; 0 keeps "
+        "none.",
     )
 
     @field_validator("url")
@@ -125,6 +195,13 @@ class AuthSettings(_Section):
     )
 
 
+class NameSettings(_Section):
+    """`names`: what may be called how. What has a longer name already can still be pulled and deleted."""
+
+    max_repository_length: int = Field(255, ge=1, le=255, description="Longest name of a repository that is pushed to.")
+    max_tag_length: int = Field(128, ge=1, le=128, description="Longest tag that is pushed.")
+
+
 class ManifestSettings(_Section):
     """`manifests`: what a pushed manifest may be."""
 
@@ -141,6 +218,9 @@ class UploadSettings(_Section):
     """`uploads`: unfinished blobs."""
 
     expire: Duration = Field(7 * 86400, description="An upload session nobody wrote to for so long is removed.")
+    max_sessions: int = Field(
+        1000, ge=1, le=1_000_000, description="Open upload sessions of one repository; one more is 429."
+    )
     chunk_min_length: Size = Field(
         0, description="Advertised as OCI-Chunk-Min-Length, so that clients send larger chunks; 0 asks for nothing."
     )
@@ -170,6 +250,7 @@ class Settings(BaseSettings):
     storage: StorageSettings = StorageSettings()
     database: DatabaseSettings = DatabaseSettings()
     auth: AuthSettings = AuthSettings()
+    names: NameSettings = NameSettings()
     manifests: ManifestSettings = ManifestSettings()
     uploads: UploadSettings = UploadSettings()
     listings: ListingSettings = ListingSettings()
@@ -223,6 +304,25 @@ def load_settings(file: Path | None = None, command_line: Mapping[str, Any] | No
         return Settings(**merged)
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(problem, layers) for problem in error.errors())) from None
+
+
+FIXED = ("data", "http.host", "http.port", "http.workers", "storage", "database")
+"""What can't change while the server runs: its processes share it, or the supervisor holds it."""
+
+
+def with_fixed(settings: Settings, started: Settings) -> tuple[Settings, list[str]]:
+    """Return `settings` with what is FIXED as the server was started with, and the names of those that differ."""
+    differ: list[str] = []
+    kept: dict[str, Any] = {}
+    kept_http: dict[str, Any] = {}
+    for name in FIXED:
+        section, _, key = name.rpartition(".")
+        now, before = (getattr(one.http if section else one, key) for one in (settings, started))
+        if now != before:
+            differ.append(name)
+        (kept_http if section else kept)[key] = before
+    http = settings.http.model_copy(update=kept_http)
+    return settings.model_copy(update={**kept, "http": http}), differ
 
 
 def _read_file(file: Path) -> dict[str, Any]:

@@ -9,11 +9,14 @@ Everything else (who may see an object, which digest it has, how far an upload i
 facts are rows in the database. `tests/storage/` holds every driver to the words below.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from storage.digest import Hasher
+
+Source = Callable[[memoryview], Awaitable[int]]
+"""Puts bytes at the front of a view, waits until there are some, and returns how many; 0 at the end."""
 
 READ_CHUNK = 1024 * 1024
 
@@ -91,6 +94,13 @@ class UploadWriter(Protocol):
 
         Raises StorageFull or StorageUnavailable; the writer then takes nothing more, only `rewind`, `close`, `discard`.
         If the task is cancelled, the call first waits until no thread uses the buffer any more.
+        """
+
+    async def append_from(self, source: Source) -> int:
+        """Append what `source` puts into a part of the writer's own memory; saves a copy of what is large.
+
+        Return how many bytes that were, 0 at the end. What `source` raises is raised, and nothing was appended.
+        Otherwise like `write`.
         """
 
     async def flush(self) -> None:

@@ -29,6 +29,7 @@ from storage.filesystem_files import (
     storage_error,
 )
 from storage.filesystem_reader import READ_NOW_LIMIT, FilesystemReader
+from storage.filesystem_space import Space
 from storage.filesystem_threads import BufferPool, Threads
 from storage.filesystem_writer import BOOT_ID, FilesystemWriter, Workshop
 from storage.keys import KEY_PREFIX, check_key, is_key, is_upload_id
@@ -42,14 +43,17 @@ _PROBE = ".probe-"
 class FilesystemDriver:
     """Objects and uploads as files under `root`, which several processes may share.
 
+    While less than `reserve` bytes are free there, uploads raise StorageFull.
+
     A driver owns a few threads: `close` ends them. Methods without a word of threads in their docstring
     make one or two system calls on names and run in the event loop.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, reserve: int = 0) -> None:
         self._root = os.path.abspath(root)
         self._threads = Threads(THREADS)
         self._folders = Folders(self._root)
+        self._space = Space(self._root, reserve)
         self.buffers = BufferPool(BUFFERS)
         self._scratch = memoryview(bytearray(READ_NOW_LIMIT))
 
@@ -72,7 +76,8 @@ class FilesystemDriver:
         await self._threads.close()
 
     async def create_upload(self, upload_id: str) -> str:
-        """Create an empty file. Raises UploadBusy if the id is taken, UploadMissing if it is not a UUID."""
+        """Create an empty file. Raises UploadBusy if the id is taken, UploadMissing if it is no UUID, StorageFull."""
+        self._space.admit()
         create_upload_file(self._upload_path(upload_id), f"upload {upload_id}")
         return BOOT_ID
 
@@ -85,13 +90,14 @@ class FilesystemDriver:
             self._check_there("uploads")
             raise
         try:
-            size = os.fstat(descriptor).st_size
+            with explained("look at", subject):
+                size = os.fstat(descriptor).st_size
             if size < offset:
                 raise UploadDamaged(f"{subject} holds {size} bytes, {offset} are expected")
         except BaseException:
             os.close(descriptor)
             raise
-        workshop = Workshop(self._threads, self.buffers, self._folders)
+        workshop = Workshop(self._threads, self.buffers, self._folders, self._space)
         vouched = state == BOOT_ID != ""
         return FilesystemWriter(workshop, descriptor, upload_id, offset, hasher, excess=size > offset, vouched=vouched)
 
@@ -107,7 +113,12 @@ class FilesystemDriver:
             descriptor = open_regular(self._object_path(key), os.O_RDONLY, key)
         except FileNotFoundError:
             raise self._missing(key) from None
-        return FilesystemReader(descriptor, key, self._threads, self._scratch)
+        try:
+            with explained("look at", key):
+                return FilesystemReader(descriptor, key, self._threads, self._scratch)
+        except StorageUnavailable:
+            os.close(descriptor)
+            raise
 
     async def size(self, key: str) -> int:
         """Return an object's size in bytes. Raises like `open`."""

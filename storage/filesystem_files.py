@@ -8,7 +8,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from storage.digest import Hasher
 from storage.errors import InvalidKey, StorageError, StorageFull, StorageUnavailable, UploadBusy, UploadMissing
 
 # EFBIG: the filesystem (or the process's limit) allows no file of this size.
@@ -17,6 +16,9 @@ _FILE_MODE = 0o640
 _FOLDER_MODE = 0o750
 _OPEN_SAFELY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _KNOWN_FOLDERS = 4096
+BLOCK = 4096
+"""Offsets, lengths and addresses of direct writes are multiples of this, which every filesystem's block divides."""
+_NO_DIRECT = frozenset({errno.EINVAL, errno.EOPNOTSUPP})
 # Above the root: a parent that is not ours to sync did not get its names from us either.
 _NOT_OURS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EINVAL})
 
@@ -51,9 +53,14 @@ def open_regular(path: str, flags: int, subject: str) -> int:
         if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
             raise StorageUnavailable(f"cannot open {subject}: it is not a regular file") from error
         raise storage_error(error, "open", subject) from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    try:
+        with explained("look at", subject):
+            regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        if not regular:
+            raise StorageUnavailable(f"cannot open {subject}: it is not a regular file")
+    except StorageError:
         os.close(descriptor)
-        raise StorageUnavailable(f"cannot open {subject}: it is not a regular file")
+        raise
     return descriptor
 
 
@@ -100,6 +107,9 @@ def remove_upload_file(path: str, subject: str) -> None:
     try:
         descriptor = open_locked(path, subject)
     except UploadMissing:
+        # Gone, or after power loss a second name of what was published.
+        with explained("remove", subject), suppress(FileNotFoundError):
+            os.unlink(path)
         return
     try:
         with explained("remove", subject):
@@ -108,16 +118,41 @@ def remove_upload_file(path: str, subject: str) -> None:
         os.close(descriptor)
 
 
-def hash_and_write(descriptor: int, hasher: Hasher, data: memoryview | bytearray, offset: int) -> None:
-    """Feed `data` to `hasher` and write it at `offset`. The one place that writes content. Raises OSError."""
+def write_at(descriptor: int, data: memoryview | bytearray, offset: int, *, direct: bool = False) -> None:
+    """Write `data` at `offset`. The one place that writes content. Raises OSError.
+
+    `direct` goes past the page cache with all whole blocks, where the filesystem takes that: copying into the cache and
+    writing it back costs as much as hashing. `data` must then begin on a page's boundary. What is written either way is
+    durable only after fsync.
+    """
     with memoryview(data) as view:
-        hasher.update(view)
-        done = 0
+        whole = view.nbytes - view.nbytes % BLOCK if direct and offset % BLOCK == 0 else 0
+        done = _write_direct(descriptor, view[:whole], offset) if whole else 0
         while done < view.nbytes:
-            written = os.pwrite(descriptor, view[done:], offset + done)
-            if written == 0:
-                raise OSError(errno.EIO, "nothing was written")
-            done += written
+            done += _write_some(descriptor, view[done:], offset + done)
+
+
+def _write_direct(descriptor: int, view: memoryview, offset: int) -> int:
+    """Write whole blocks past the page cache, and return how many bytes; 0 where the filesystem refuses (tmpfs)."""
+    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    done = 0
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_DIRECT)
+        while done < view.nbytes and done % BLOCK == 0:
+            done += _write_some(descriptor, view[done:], offset + done)
+    except OSError as error:
+        if error.errno not in _NO_DIRECT:
+            raise
+    finally:
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, flags)
+    return done
+
+
+def _write_some(descriptor: int, view: memoryview, offset: int) -> int:
+    written = os.pwrite(descriptor, view, offset)
+    if written == 0:
+        raise OSError(errno.EIO, "nothing was written")
+    return written
 
 
 def read_exactly(descriptor: int, offset: int, length: int, subject: str) -> bytes:

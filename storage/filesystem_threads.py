@@ -4,7 +4,7 @@ import asyncio
 import mmap
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 BUFFER_SIZE = 1024 * 1024
 
@@ -68,14 +68,15 @@ class Threads:
         await asyncio.to_thread(self._executor.shutdown)
 
 
-async def ended(future: asyncio.Future[Result]) -> None:
-    """Return when `future` is done, whatever its outcome. A cancellation is raised, but only then."""
+async def ended(*futures: asyncio.Future[Any]) -> None:
+    """Return when all `futures` are done, whatever their outcome. A cancellation is raised, but only then."""
     cancelled: asyncio.CancelledError | None = None
-    while not future.done():
+    while not all(future.done() for future in futures):
         try:
-            await asyncio.wait([future])
+            await asyncio.wait(futures)
         except asyncio.CancelledError as error:
             cancelled = error
     if cancelled is not None:
-        future.exception()  # Seen, or the loop would complain that nobody looked.
+        for future in futures:
+            future.exception()  # Seen, or the loop would complain that nobody looked.
         raise cancelled

@@ -6,15 +6,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from storage.digest import Hasher
-from storage.errors import StorageError, StorageUnavailable, UploadDamaged
+from storage.driver import Source
+from storage.errors import StorageError, StorageFull, StorageUnavailable, UploadDamaged
 from storage.filesystem_files import (
+    BLOCK,
     Folders,
     explained,
-    hash_and_write,
     publish_file,
     remove_upload_file,
     storage_error,
+    write_at,
 )
+from storage.filesystem_space import Space
 from storage.filesystem_threads import BUFFER_SIZE, BufferPool, Threads, ended
 from storage.keys import check_key
 
@@ -45,10 +48,11 @@ class Workshop:
     threads: Threads
     buffers: BufferPool
     folders: Folders
+    space: Space
 
 
 class FilesystemWriter:
-    """Collects what comes in, hashes and writes it a buffer at a time, one buffer in a thread while the next fills.
+    """Collects what comes in, hashes and writes it a buffer at a time, one buffer in threads while the next fills.
 
     Bytes first gather in `_pending`; from INLINE_LIMIT on they move to a pooled buffer, or go to a thread as they
     are when the pool is used up. So a small upload takes neither buffer nor thread.
@@ -79,7 +83,7 @@ class FilesystemWriter:
         self._pending = bytearray()
         self._buffer: memoryview | None = None
         self._filled = 0
-        self._flight: asyncio.Future[None] | None = None
+        self._flight: tuple[asyncio.Future[None], ...] = ()
         self._flying: memoryview | None = None
         self._used_thread = False
         self._failure: StorageError | None = None
@@ -103,6 +107,7 @@ class FilesystemWriter:
     async def write(self, data: bytes) -> None:
         """Append `data`. Raises StorageFull or StorageUnavailable, of this or of an earlier write."""
         self._check_usable()
+        self._admit(len(data))
         await self._cut_excess()
         with memoryview(data) as view:
             done = 0
@@ -113,13 +118,33 @@ class FilesystemWriter:
         if self._room() == 0:
             await self._launch()
 
+    async def append_from(self, source: Source) -> int:
+        """Let `source` put bytes into the buffer itself. Raises like `write`."""
+        self._check_usable()
+        await self._cut_excess()
+        if self._room() == 0:
+            await self._launch()
+        if self._buffer is None and not self._take_buffer():
+            with memoryview(bytearray(INLINE_LIMIT)) as view:
+                count = await source(view)
+                await self.write(bytes(view[:count]))
+            return count
+        assert self._buffer is not None  # noqa: S101 - taken above
+        count = await source(self._buffer[self._filled : self._filled + self._room()])
+        self._filled += count
+        self._admit(count)
+        if self._room() == 0:
+            await self._launch()
+        return count
+
     async def flush(self) -> None:
         """Hash and write all that was accepted. Raises StorageFull, StorageUnavailable."""
         descriptor = self._check_usable()
         await self._cut_excess()
         if not self._used_thread and self._buffer is None:
             try:
-                hash_and_write(descriptor, self._hasher, self._pending, self._launched)
+                self._hasher.update(self._pending)
+                write_at(descriptor, self._pending, self._launched)
             except OSError as error:
                 raise self._fail(error) from error
             self._launched = self._stored = self.offset
@@ -227,17 +252,32 @@ class FilesystemWriter:
             raise type(self._failure)(str(self._failure))
         return self._check_open()
 
+    def _admit(self, size: int) -> None:
+        """Raise StorageFull, for good, if `size` bytes more would touch the disk's reserve."""
+        try:
+            self._shared.space.admit(size)
+        except StorageFull as error:
+            self._failure = error
+            raise
+
     def _room(self) -> int:
         """Return how many bytes can be collected before something must be launched."""
         if self._buffer is None and len(self._pending) >= INLINE_LIMIT:
-            self._buffer = self._shared.buffers.take()
-            if self._buffer is not None:
-                self._filled = len(self._pending)
-                self._buffer[: self._filled] = self._pending
-                self._pending.clear()
+            self._take_buffer()
         if self._buffer is not None:
-            return BUFFER_SIZE - self._filled
+            # The first buffer of a session that goes on inside a block ends with it: direct writes begin at a block.
+            return BUFFER_SIZE - self._launched % BLOCK - self._filled
         return INLINE_LIMIT - len(self._pending)
+
+    def _take_buffer(self) -> bool:
+        """Move what waits to a pooled buffer, if there is one."""
+        self._buffer = self._shared.buffers.take()
+        if self._buffer is None:
+            return False
+        self._filled = len(self._pending)
+        self._buffer[: self._filled] = self._pending
+        self._pending.clear()
+        return True
 
     def _collect(self, view: memoryview) -> int:
         count = min(self._room(), view.nbytes)
@@ -249,11 +289,15 @@ class FilesystemWriter:
         return count
 
     async def _launch(self) -> None:
-        """Hand what waits to a thread, after what was handed over before has landed."""
+        """Hand what waits to two threads, one that hashes and one that writes, once what went before has landed."""
         await self._land()
         data: memoryview | bytearray = self._pending if self._buffer is None else self._buffer[: self._filled]
-        self._flight = self._shared.threads.submit(
-            hash_and_write, self._check_open(), self._hasher, data, self._launched
+        descriptor, threads = self._check_open(), self._shared.threads
+        # What does not fill a buffer stays in the page cache: it is small, and often pulled at once.
+        direct = self._buffer is not None and self._room() == 0
+        self._flight = (
+            threads.submit(write_at, descriptor, data, self._launched, direct=direct),
+            threads.submit(self._hasher.update, data),
         )
         self._used_thread = True
         self._launched += len(data)
@@ -263,15 +307,15 @@ class FilesystemWriter:
     async def _land(self) -> None:
         """Wait until no thread works for this writer; raise what went wrong there, once or before."""
         flight = self._flight
-        if flight is not None:
+        if flight:
             try:
-                await ended(flight)
+                await ended(*flight)
             finally:
-                self._flight = None
+                self._flight = ()
                 if self._flying is not None:
                     self._shared.buffers.give(self._flying)
                     self._flying = None
-                error = flight.exception()
+                error = next((one.exception() for one in flight if one.exception() is not None), None)
                 if error is None:
                     self._stored = self._launched
                 else:

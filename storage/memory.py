@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from storage.digest import Hasher
-from storage.driver import READ_CHUNK, StoredObject
+from storage.driver import READ_CHUNK, Source, StoredObject
 from storage.errors import (
     InvalidKey,
     ObjectMissing,
@@ -98,6 +98,14 @@ class MemoryWriter:
         """Append `data`."""
         self._check_open()
         self._pending += data
+
+    async def append_from(self, source: Source) -> int:
+        """Append what `source` has."""
+        self._check_open()
+        block = bytearray(READ_CHUNK)
+        count = await source(memoryview(block))
+        self._pending += memoryview(block)[:count]
+        return count
 
     async def flush(self) -> None:
         """Move what is pending to the upload, and feed it to the hasher."""

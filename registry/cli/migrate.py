@@ -4,6 +4,7 @@ import typer
 
 from registry.cli.options import ConfigOption, DataOption, fail, settings_of
 from registry.db.migrate import migrate_sqlite
+from registry.db.reserve import Reserve
 from registry.errors import Unavailable
 
 
@@ -17,6 +18,7 @@ def migrate(config: ConfigOption = None, data: DataOption = None) -> None:
     """
     settings = settings_of(config, {"data": data})
     try:
+        Reserve(settings.sqlite_path, settings.database.reserve).make_way()
         done = migrate_sqlite(settings.sqlite_path)
     except Unavailable as error:
         fail(str(error))

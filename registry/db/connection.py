@@ -47,11 +47,27 @@ class Database(Reader, Protocol):
     async def check(self) -> None:
         """Return if the database answers now; raise Unavailable, saying why, if not."""
 
-    async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+    def check_room(self) -> None:
+        """Return if transactions that grow are accepted now. Asked before bytes are taken in vain.
+
+        Raises:
+            NoSpace: the disk is full but for what is kept in reserve.
+        """
+
+    async def write(
+        self, work: Callable[[Transaction], Awaitable[T]], *, reserve: bool = False, durable: bool = True
+    ) -> T:
         """Run `work` in one transaction, commit, and return its result.
 
         `work` may be run in a transaction shared with others, behind a savepoint: an exception from it undoes its own
-        changes only and is raised here. It must wait for nothing but its transaction.
+        changes only and is raised here. It must wait for nothing but its transaction, and may be run again, in another
+        transaction, when the first came to nothing.
+
+        `reserve` lets it draw on the room that is kept for a full disk: for what makes room (deleting, cancelling,
+        jobs) and what must work all the same (holding what a client was told exists).
+
+        Without `durable` it survives the end of the process at once, and power loss a little later: for what a client
+        is not promised to find again (upload sessions).
 
         Raises:
             NoSpace: the disk is full; nothing of this transaction is kept.

@@ -1,9 +1,13 @@
-"""Leases of background work: one process does a job at a time, by the database's clock."""
+"""Leases of background work: one process does a job at a time, by the database's clock.
 
-from sqlalchemy import literal, update
+A clock that was ahead and was set back must not keep a job from running: a lease, or a pause, that ends later than any
+can is over. Twice their length leaves room for clocks that are set back a little.
+"""
+
+from sqlalchemy import literal, or_, select, update
 from sqlalchemy.dialects import postgresql
 
-from registry.db.connection import Transaction
+from registry.db.connection import Reader, Transaction
 from registry.db.statements import Statement, now, parameter
 from registry.db.tables import jobs
 
@@ -14,7 +18,11 @@ _ENSURE = Statement(
 )
 _TAKE = Statement(
     update(jobs)
-    .where(jobs.c.name == parameter("job"), jobs.c.due_at <= now(), jobs.c.lease_until <= now())
+    .where(
+        jobs.c.name == parameter("job"),
+        or_(jobs.c.due_at <= now(), jobs.c.due_at > now() + literal(2) * parameter("pause")),
+        or_(jobs.c.lease_until <= now(), jobs.c.lease_until > now() + literal(2) * parameter("lease")),
+    )
     .values(
         owner=parameter("new_owner"), generation=jobs.c.generation + literal(1), lease_until=now() + parameter("lease")
     )
@@ -32,10 +40,23 @@ _FINISH = Statement(
 )
 
 
-async def take(transaction: Transaction, name: str, *, owner: str, lease_s: int) -> int | None:
-    """Take a job that is due and that nobody holds. Return the generation that fences it, or None."""
+_CLOCK = Statement(select(now()))
+
+
+async def clock(reader: Reader) -> int:
+    """Return the database's time in microseconds since the epoch."""
+    row = await reader.first(_CLOCK)
+    assert row is not None  # noqa: S101 - it has no condition
+    time: int = row[0]
+    return time
+
+
+async def take(transaction: Transaction, name: str, *, owner: str, lease_s: int, pause_s: int) -> int | None:
+    """Take a job that is due every `pause_s` seconds and that nobody holds. Return the generation that fences it."""
     await transaction.run(_ENSURE, name=name, owner=owner)
-    row = await transaction.first(_TAKE, job=name, new_owner=owner, lease=lease_s * 1_000_000)
+    row = await transaction.first(
+        _TAKE, job=name, new_owner=owner, lease=lease_s * 1_000_000, pause=pause_s * 1_000_000
+    )
     return None if row is None else row[0]
 
 

@@ -17,8 +17,10 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
 
-from registry.errors import Unavailable
+from registry.db.reserve import is_full
+from registry.errors import NoSpace, Unavailable
 
 _OLDEST_SQLITE = (3, 51, 3)
 _FOREIGN_FILESYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "glusterfs", "afs", "lustre", "ocfs2"}
@@ -47,8 +49,11 @@ def migrate_sqlite(path: Path) -> Migrated:
             return _migrate(path)
     except OSError as error:
         raise Unavailable(f"the database {path} can't be opened: {error.strerror}") from error
-    except sqlite3.Error as error:
-        raise Unavailable(f"the database {path} can't be migrated: {error}") from error
+    except (sqlite3.Error, DBAPIError) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if is_full(path.parent):
+            raise NoSpace(f"the database {path} can't be opened: its disk is full; make room there first") from error
+        raise Unavailable(f"the database {path} can't be migrated: {cause}") from error
 
 
 def check_sqlite(path: Path) -> None:

@@ -65,6 +65,9 @@ _ADVANCE = Statement(
         updated_at=now(),
     )
 )
+_ANOTHER = select(literal(1)).where(_table.repository == parameter("repository")).limit(1).offset(parameter("others"))
+_ANOTHER_ROW = Statement(_ANOTHER)
+_ANOTHER_OPEN = Statement(_ANOTHER.where(_table.updated_at >= now() - parameter("age")))
 _REMOVE = Statement(delete(upload_sessions).where(_table.id == parameter("id")))
 _STALE = Statement(
     select(*_COLUMNS)
@@ -72,6 +75,8 @@ _STALE = Statement(
     .order_by(_table.updated_at)
     .limit(parameter("limit"))
 )
+
+_BRING_BACK = Statement(update(upload_sessions).where(_table.updated_at > now()).values(updated_at=now()))
 
 
 async def find(reader: Reader, upload_id: str) -> UploadSession | None:
@@ -95,6 +100,15 @@ async def insert_session(transaction: Transaction, session: UploadSession) -> No
     )
 
 
+async def is_full(transaction: Transaction, repository: RepositoryName, *, most: int, age_s: int) -> bool:
+    """Say whether a repository has `most` sessions that somebody wrote to within `age_s` seconds."""
+    # From the index alone, and of `most` entries at the most. Only if there are so many, the rows tell their age.
+    if await transaction.first(_ANOTHER_ROW, repository=repository, others=most - 1) is None:
+        return False
+    found = await transaction.first(_ANOTHER_OPEN, repository=repository, others=most - 1, age=age_s * 1_000_000)
+    return found is not None
+
+
 async def advance(transaction: Transaction, before: UploadSession, after: UploadSession) -> bool:
     """Record what is acknowledged now. Return False if the session changed or ended meanwhile."""
     touched = await transaction.run(
@@ -116,3 +130,8 @@ async def remove(transaction: Transaction, upload_id: str) -> bool:
 async def stale(reader: Reader, *, age_s: int, limit: int) -> list[UploadSession]:
     """Return up to `limit` sessions nobody wrote to for `age_s` seconds, the oldest first."""
     return [UploadSession(*row) for row in await reader.all(_STALE, age=age_s * 1_000_000, limit=limit)]
+
+
+async def bring_back(transaction: Transaction) -> None:
+    """Count as touched now what was touched when the clock was ahead, or it would never be stale."""
+    await transaction.run(_BRING_BACK)

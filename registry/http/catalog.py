@@ -14,5 +14,5 @@ async def list_repositories(context: Context, request: Request) -> Answer:
     page = parse_page(context, request)
     found = await repositories.page(context.database, after=page.after, limit=page.limit + 1)
     shown = found[: page.limit]
-    link = [next_link(context, request.path, page, shown[-1])] if shown and len(found) > page.limit else []
+    link = [next_link(context, request, page, shown[-1])] if shown and len(found) > page.limit else []
     return json_reply(200, {"repositories": shown}, link)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from auth.policy import Action, Policy, authorize
 from registry.db.connection import Database
+from registry.http.proxies import ORIGIN
 from registry.http.request import Request
 from registry.oci.names import RepositoryName
 from registry.services.blobs import Blobs
@@ -31,9 +32,11 @@ class Context:
         """Return if whoever asks may do this. Raises Denied."""
         await authorize(self.policy, request.principal, action, repository)
 
-    def location(self, path: str) -> bytes:
-        """Return a Location or Link target for `path`: relative unless `http.public_url` is set.
+    def location(self, request: Request, path: str) -> bytes:
+        """Return a Location or Link target for `path`.
 
-        Never built from a Host header, which is the client's to choose.
+        Absolute by `http.public_url` or, without it, by what a trusted proxy said; else relative. Never built from a
+        Host header, which is the client's to choose.
         """
-        return f"{self.settings.http.public_url or ''}{path}".encode("latin-1")
+        origin = self.settings.http.public_url or request.scope.get(ORIGIN, "")
+        return f"{origin}{path}".encode("latin-1")

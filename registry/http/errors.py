@@ -25,6 +25,7 @@ TABLE: Mapping[type[Exception], tuple[int, str]] = {
     errors.UploadInvalid: (400, "BLOB_UPLOAD_INVALID"),
     errors.UploadConflict: (409, "BLOB_UPLOAD_INVALID"),
     errors.UploadOutOfOrder: (416, "BLOB_UPLOAD_INVALID"),
+    errors.TooManySessions: (429, "TOOMANYREQUESTS"),
     errors.SizeInvalid: (400, "SIZE_INVALID"),
     errors.RangeInvalid: (416, "SIZE_INVALID"),
     errors.ManifestUnknown: (404, "MANIFEST_UNKNOWN"),
@@ -87,6 +88,6 @@ def _headers(status: int, error: Exception) -> list[tuple[bytes, bytes]]:
         return [(b"content-range", f"bytes */{error.size}".encode())]
     if isinstance(error, errors.MethodNotAllowed):
         return [(b"allow", ", ".join(error.allowed).encode())]
-    if status in {503, 507}:
+    if status in {429, 503, 507}:
         return [(b"retry-after", _RETRY_AFTER_S)]
     return []

@@ -45,7 +45,7 @@ async def head_manifest(context: Context, request: Request, name: str, reference
 
 async def put_manifest(context: Context, request: Request, name: str, reference: str) -> Answer:
     """Take a manifest and move its tags: 201; 404 if it refers to what is not there, 412, 413."""
-    repository = parse_repository(name)
+    repository = parse_repository(name, context.settings.names.max_repository_length)
     await context.authorize(request, Action.PUSH, repository)
     named = as_digest(reference)
     tags = _tags(context, request, reference if named is None else None)
@@ -65,7 +65,7 @@ async def put_manifest(context: Context, request: Request, name: str, reference:
         condition=_condition(request),
     )
     accepted = await context.manifests.push(push)
-    return Reply(201, _pushed_headers(context, push, accepted, tags if named is not None else ()))
+    return Reply(201, _pushed_headers(context, request, push, accepted, tags if named is not None else ()))
 
 
 async def delete_manifest(context: Context, request: Request, name: str, reference: str) -> Answer:
@@ -99,15 +99,15 @@ async def _find(
 
 def _tags(context: Context, request: Request, reference: str | None) -> tuple[Tag, ...]:
     """Return the tags to move: that of the path, or those of the `tag` parameters of a push by digest."""
-    asked = request.queries("tag")
+    asked, longest = request.queries("tag"), context.settings.names.max_tag_length
     if reference is not None:
         if asked:
             raise ManifestInvalid("tag parameters go with a push by digest: put the tags in one place")
-        return (parse_tag(reference),)
+        return (parse_tag(reference, longest),)
     most = context.settings.manifests.max_tags
     if len(asked) > most:
         raise TooManyTags(f"{len(asked)} tags in one push; at most {most} are taken")
-    return tuple(dict.fromkeys(parse_tag(tag) for tag in asked))
+    return tuple(dict.fromkeys(parse_tag(tag, longest) for tag in asked))
 
 
 async def _body(request: Request, largest: int) -> bytes:
@@ -137,10 +137,10 @@ def _condition(request: Request) -> Condition | None:
 
 
 def _pushed_headers(
-    context: Context, push: ManifestPush, accepted: Accepted, announced: tuple[Tag, ...]
+    context: Context, request: Request, push: ManifestPush, accepted: Accepted, announced: tuple[Tag, ...]
 ) -> list[Header]:
     headers = [
-        (b"location", context.location(f"/v2/{push.repository}/manifests/{push.digest}")),
+        (b"location", context.location(request, f"/v2/{push.repository}/manifests/{push.digest}")),
         (b"docker-content-digest", push.digest.encode()),
     ]
     if accepted.manifest.subject is not None:

@@ -1,4 +1,4 @@
-"""Pure ASGI middleware: what stands before the Starlette app."""
+"""The ASGI application: the distribution API, and the Starlette app for the rest."""
 
 from starlette.types import ASGIApp
 

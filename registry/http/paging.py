@@ -35,8 +35,8 @@ def parse_page(context: Context, request: Request) -> Page:
     return Page(largest if number is None else min(int(number), largest), after)
 
 
-def next_link(context: Context, path: str, page: Page, last: str, **filters: str | None) -> tuple[bytes, bytes]:
+def next_link(context: Context, request: Request, page: Page, last: str, **filters: str | None) -> tuple[bytes, bytes]:
     """Return the Link header to what follows `last`."""
     query = f"n={page.limit}&last={quote(last, safe='')}"
     query += "".join(f"&{name}={quote(value, safe='')}" for name, value in filters.items() if value is not None)
-    return b"link", b"<" + context.location(f"{path}?{query}") + b'>; rel="next"'
+    return b"link", b"<" + context.location(request, f"{request.path}?{query}") + b'>; rel="next"'

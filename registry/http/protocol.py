@@ -6,63 +6,85 @@ WebSockets and `limit_concurrency`.
 """
 
 import asyncio
+import functools
 import logging
-import re
-from urllib.parse import unquote_to_bytes
+from collections.abc import Callable
+from typing import Any, Self
 
 import httptools
-from uvicorn._types import ASGI3Application
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from registry.http import zerocopy
-from registry.http.zerocopy import ZERO_COPY_SEND, Cycle, Flow, error_body, error_headers
+from registry.http import eager
+from registry.http.cycle import Application, Cycle
+from registry.http.deadline import Deadline
+from registry.http.heads import BODILESS, Refusal, body_too_large, check_headers, decode_path, split_target
+from registry.http.limits import NOTICEABLE_BYTES, Limits
+from registry.http.places import Places
+from registry.http.zerocopy import ZERO_COPY_SEND, Flow, error_body, error_headers
 
-HEAD_BYTES = 64 * 1024
-"""Most bytes of a request's head, trailers included."""
-HEADER_COUNT = 100
-"""Most headers of a request."""
 PIPELINED_REQUESTS = 100
 """Most requests that may wait on one connection for the answers before theirs."""
 
+_LAST_CALL_SECONDS = 1  # for a request that is on its way while the worker ends
 _LINGER_SECONDS = 2
 _GOODBYE_SECONDS = 2  # for clients to take what is left, and to answer TLS's close_notify
-# Not a visible ASCII character, a fragment, a percent sign without two hex digits, an encoded NUL.
-_BAD_TARGET = re.compile(rb"[^\x21-\x7e]|#|%(?![0-9A-Fa-f]{2})|%00")
+_RETRY_AFTER_SECONDS = 5
 
 _logger = logging.getLogger("stowage.http")
 
 
-class _Refusal(Exception):
-    """Raised in the parser's callbacks: the request is answered with `status` and `message`, the connection closed."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-
-
 class ZeroCopyProtocol(HttpToolsProtocol):
-    """One connection. Offers `http.response.zerocopysend` where there is no TLS."""
+    """One connection. Offers `http.response.zerocopysend` where there is no TLS.
+
+    Args:
+        limits: what it may cost.
+        places: those of the worker's connections, this one's among them.
+    """
 
     flow: Flow
-    _running: RequestResponseCycle | None = None  # the request whose turn it is; `cycle` is the last one parsed
-    _refusal: tuple[int, str] | None = None  # once set, what else comes in is discarded
+    cycle: Cycle  # type: ignore[assignment]  # the last request parsed
+    _running: Cycle | None = None  # the request whose turn it is
+    _task: asyncio.Task[None] | None = None  # that of the request whose turn it is, if it had to wait
+    _refusal: Refusal | None = None  # once set, what else comes in is discarded
+    _ending = False  # the worker ends, and the connection with it
+    _in_head = False
     _in_body = False
+    _resuming = False  # a new parser is told where in a body it begins
+    _watched = False  # the body that comes is being watched for progress
     _head_bytes = 0
+    _body_bytes = 0
     _silent_bytes = 0  # fed to the parser since it last told of something: what it must hold in memory
 
+    def __init__(self, *arguments: Any, limits: Limits, places: Places, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._limits = limits
+        self._places = places
+        self._deadline = Deadline(self.loop)
+
+    @classmethod
+    def under(cls, limits: Limits) -> Callable[..., Self]:
+        """Return what makes connections for one worker, all of them under these limits."""
+        return functools.partial(cls, limits=limits, places=Places(limits.connections))
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin, with the time for the first request running."""
+        """Begin, with the time for the first request running; or be turned away, where all places are taken."""
         super().connection_made(transport)
-        self.flow = Flow(transport)
-        self._await_head(self.timeout_keep_alive)
+        self.flow = Flow(transport, self._limits.stall)
+        if self._places.take(len(self.connections)):
+            self._await_head()
+        elif self._places.turn_away(self):
+            most = self._limits.connections
+            self._refuse(Refusal(503, f"all {most} connections are in use: try again later", "TOOMANYREQUESTS"))
+        else:
+            transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End, and tell the request that is being answered."""
         super().connection_lost(exc)
-        self._unset_keepalive_if_required()
+        self._deadline.cancel()
+        self._places.forget(self)
         self.pipeline.clear()
-        if isinstance(self._running, Cycle):
+        if self._running is not None:
             self._running.disconnect()
 
     def data_received(self, data: bytes) -> None:
@@ -75,15 +97,18 @@ class ZeroCopyProtocol(HttpToolsProtocol):
             self._feed(data)
         except httptools.HttpParserCallbackError as error:
             refusal = error.__context__
-            if not isinstance(refusal, _Refusal):
+            if not isinstance(refusal, Refusal):
                 _logger.error("a request could not be parsed", exc_info=refusal)
-                refusal = _Refusal(500, "the server could not handle the request: its log says why")
+                refusal = Refusal(500, "the server could not handle the request: its log says why", "UNKNOWN")
             self._refuse(refusal)
         except httptools.HttpParserError as error:
-            self._refuse(_Refusal(400, f"the request is not HTTP/1.1: {error}"))
+            self._refuse(Refusal(400, f"the request is not HTTP/1.1: {error}"))
         else:
-            if self._silent_bytes > HEAD_BYTES:
-                self._refuse(_head_too_large())
+            if self._silent_bytes > self._limits.head_size:
+                self._refuse(self._head_too_large())
+            elif self._in_body and not self._watched and not self.cycle.response_complete:
+                self._watched = True
+                self._begin_window()
 
     def _feed(self, data: bytes) -> None:
         while data:
@@ -107,74 +132,110 @@ class ZeroCopyProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A request begins."""
+        if self._resuming:
+            return
         super().on_message_begin()
+        self._in_head = True
         self._head_bytes = 0
         if self.scheme == "http":
             self.scope["extensions"] = {ZERO_COPY_SEND: {}}
 
     def on_url(self, url: bytes) -> None:
         """A part of the request's target."""
+        if self._resuming:
+            return
         self._count_head(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header or a trailer, whole."""
         self._silent_bytes = 0
+        if self._resuming:
+            return
         self._count_head(len(name) + len(value) + 4)
         if self._in_body:
             return  # a trailer: nothing here reads them, and they must not pass for headers
-        if len(self.headers) >= HEADER_COUNT:
-            raise _Refusal(431, f"the request has more than {HEADER_COUNT} headers")
+        if len(self.headers) >= self._limits.headers:
+            raise Refusal(431, f"the request has more than {self._limits.headers} headers")
         super().on_header(name, value)
 
     def _count_head(self, size: int) -> None:
         self._head_bytes += size
-        if self._head_bytes > HEAD_BYTES:
-            raise _head_too_large()
+        if self._head_bytes > self._limits.head_size:
+            raise self._head_too_large()
+
+    def _head_too_large(self) -> Refusal:
+        return Refusal(431, f"the request's head is over {self._limits.head_size} bytes")
 
     def on_headers_complete(self) -> None:
         """The head is whole: start the request, or queue it behind the one that is being answered."""
-        self._unset_keepalive_if_required()
+        if self._resuming:
+            return
         version = self.parser.get_http_version()
         self.scope["method"] = self.parser.get_method().decode("ascii")
         self.scope["http_version"] = version
-        _check_headers(self.scope["method"], version, self.headers)
+        length = check_headers(self.scope["method"], version, self.headers, self._limits.ignored_body)
         if self.parser.should_upgrade():
             return  # comes again from `_feed`, without
-        raw_path, self.scope["query_string"] = _split_target(self.url)
+        self._in_head = self._watched = False
+        self._body_bytes = 0
+        self._deadline.clear()
+        self._places.leave(self)
+        raw_path, self.scope["query_string"] = split_target(self.url)
         self.scope["raw_path"] = self.root_path.encode("ascii") + raw_path
-        self.scope["path"] = self.root_path + _decode(raw_path)
+        self.scope["path"] = self.root_path + decode_path(raw_path)
         if len(self.pipeline) >= PIPELINED_REQUESTS:
-            raise _Refusal(400, f"more than {PIPELINED_REQUESTS} requests were sent ahead of their answers")
+            raise Refusal(400, f"more than {PIPELINED_REQUESTS} requests were sent ahead of their answers")
         self._in_body = True
         self.cycle = Cycle(
             scope=self.scope,
             transport=self.transport,
             flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=self.access_log,
             default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
             expect_100_continue=self.expect_100_continue,
-            keep_alive=version == "1.1" and self.parser.should_keep_alive(),
-            on_response=self.on_response_complete,
+            keep_alive=version == "1.1" and self.parser.should_keep_alive() and not self._ending,
+            connection=self,
+            content_length=length,
         )
-        if self._running is None or self._running.response_complete:
+        if self._running is None or (self._running.response_complete and not self.pipeline):
             self._start_asgi_task(self.cycle, self.app)
         else:
             self.flow.hold()  # or reading on would let the requests that wait grow without bound
-            self.pipeline.appendleft((self.cycle, self.app))
+            self.pipeline.appendleft((self.cycle, self.app))  # type: ignore[arg-type]  # our cycle is in its place
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+    def _start_asgi_task(self, cycle: Cycle, app: Application) -> None:  # type: ignore[override]
         self._running = cycle
-        super()._start_asgi_task(cycle, app)
+        self._task = task = eager.start(self.loop, cycle.run(app))
+        if task is not None:
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
         self._silent_bytes = 0
-        if isinstance(self.cycle, Cycle) and not self.parser.should_upgrade() and not self.cycle.response_complete:
+        if self.parser.should_upgrade():
+            return
+        self._body_bytes += len(body)
+        if self._body_bytes > self._limits.ignored_body and self.scope["method"] in BODILESS:
+            raise body_too_large(self.scope["method"], self._limits.ignored_body)
+        if not self.cycle.response_complete:
             self.cycle.take(body)
+
+    def note_received(self, count: int) -> None:
+        """Count bytes of the body that came around the parser."""
+        self._body_bytes += count
+
+    def expect_body(self, left: int) -> None:
+        """Put a parser behind the bytes that went around the last one: it expects `left` more of the body."""
+        if self.transport.is_closing():
+            return
+        self.parser = httptools.HttpRequestParser(self)
+        if left == 0:
+            self.on_message_complete()
+            return
+        self._resuming = True
+        self.parser.feed_data(b"PUT / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % left)
+        self._resuming = False
 
     def on_message_complete(self) -> None:
         """The request is whole."""
@@ -182,34 +243,66 @@ class ZeroCopyProtocol(HttpToolsProtocol):
             return
         self._in_body = False
         self._silent_bytes = 0
-        super().on_message_complete()
+        if not self.cycle.response_complete:
+            self._deadline.clear()
+            self.cycle.take_end()
 
     def on_response_complete(self) -> None:
         """The answer is whole: it is the next request's turn, or that of a refusal."""
-        if self._refusal is None and len(self.pipeline) <= 1:
-            self.flow.release()
-        super().on_response_complete()
+        self.server_state.total_requests += 1
         if self.transport.is_closing():
-            self._close(zerocopy.STALL_SECONDS)
-        elif self._refusal is not None and (self._running is None or self._running.response_complete):
+            self._close(self._limits.stall)
+        elif self.pipeline:
+            self.loop.call_soon(self._start_next)  # not now: a hundred answers within each other are too deep
+        elif self._refusal is not None:
             self._send_refusal()
+        else:
+            self.flow.resume_reading()
+            self._await_head()
 
-    def _refuse(self, refusal: _Refusal) -> None:
+    def _start_next(self) -> None:
+        if not self.pipeline or self.transport.is_closing():
+            return
+        cycle, app = self.pipeline.pop()
+        if self._refusal is None and not self.pipeline:
+            self.flow.release()
+            self.flow.resume_reading()
+        self._start_asgi_task(cycle, app)  # type: ignore[arg-type]  # our cycle is in its place
+
+    def _begin_window(self) -> None:
+        """See after a while whether the body has come on."""
+        self.flow.was_paused = self.flow.read_paused and not self.flow.handed_over
+        self._deadline.set(self._limits.stall, functools.partial(self._end_window, self._body_bytes))
+
+    def _end_window(self, bytes_before: int) -> None:
+        waits_for_us = self.flow.was_paused or self.cycle.asked_to_wait
+        if waits_for_us or self._body_bytes - bytes_before >= NOTICEABLE_BYTES:
+            self._begin_window()
+        else:
+            what = f"less than {NOTICEABLE_BYTES} bytes of the body came in {self._limits.stall:g} s: send it again"
+            self._refuse(Refusal(408, what, "SIZE_INVALID"))
+
+    def _refuse(self, refusal: Refusal) -> None:
         """Answer `refusal` after the answers that are still due, and close. Never into the middle of another answer."""
         _logger.debug("refused a request of %s: %d, %s", self.client, refusal.status, refusal.message)
-        self._refusal = (refusal.status, refusal.message)
+        self._refusal = refusal
+        self._deadline.clear()
+        self._places.leave(self)
         self.flow.hold()
         culprit = self.cycle if self._in_body else None  # the request whose body is at fault
         if culprit is not None and culprit is not self._running:
             self.pipeline.popleft()
-        elif isinstance(culprit, Cycle):
+        elif culprit is not None:
             if culprit.response_complete:
-                self._close(zerocopy.STALL_SECONDS)
+                self._close(self._limits.stall)
             elif culprit.response_started:
                 self.transport.abort()
             else:
                 culprit.disconnect()
-                self._send_refusal()
+                if self._task is None:
+                    self._send_refusal()
+                else:  # who reads it may rely on the upload's state being what it will stay
+                    self._task.add_done_callback(lambda _: self._send_refusal())
             return
         if self._running is None or self._running.response_complete:
             self._send_refusal()
@@ -217,12 +310,13 @@ class ZeroCopyProtocol(HttpToolsProtocol):
     def _send_refusal(self) -> None:
         if self._refusal is None or self.transport.is_closing():
             return
-        status, message = self._refusal
-        body = error_body("UNKNOWN" if status == 500 else "UNSUPPORTED", message)
+        status = self._refusal.status
+        body = error_body(self._refusal.code, self._refusal.message)
         headers = [*self.server_state.default_headers, *error_headers(body)]
+        if status == 503:
+            headers.append((b"retry-after", b"%d" % _RETRY_AFTER_SECONDS))
         lines = [STATUS_LINE[status], *(name + b": " + value + b"\r\n" for name, value in headers), b"\r\n", body]
         self.transport.write(b"".join(lines))
-        self._unset_keepalive_if_required()
         if not self.transport.can_write_eof():
             self._close(_GOODBYE_SECONDS)
             return
@@ -230,74 +324,54 @@ class ZeroCopyProtocol(HttpToolsProtocol):
         self.transport.write_eof()
         self.flow.release()
         self.flow.resume_reading()
-        self._await_head(_LINGER_SECONDS)
+        self._deadline.set(_LINGER_SECONDS, functools.partial(self._close, self._limits.stall))
 
-    def _await_head(self, seconds: float) -> None:
-        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+    def _await_head(self) -> None:
+        self._places.wait(self)
+        self._deadline.set(_LAST_CALL_SECONDS if self._ending else self._limits.idle, self._on_idle)
 
-    def timeout_keep_alive_handler(self) -> None:
-        """No request came in time."""
-        self._close(zerocopy.STALL_SECONDS)
+    def _on_idle(self) -> None:
+        if self._in_head:
+            self._refuse(Refusal(408, f"the request's head took more than {self._limits.idle:g} s"))
+        else:
+            self._close(self._limits.stall)
 
-    def shutdown(self) -> None:
-        """The server ends: close when no answer is due, else after it."""
-        super().shutdown()
-        if self.transport.is_closing():
+    def make_room(self) -> None:
+        """Close, since another connection needs the place."""
+        if self._in_head:
+            self._refuse(Refusal(408, "the request's head took so long that another connection got its place"))
+        else:
             self._close(_GOODBYE_SECONDS)
 
-    def _close(self, patience: float) -> None:
-        """Close the connection, within `patience` seconds of the last byte that the client took."""
-        self._unset_keepalive_if_required()
-        self.transport.close()
-        left = self.transport.get_write_buffer_size()
-        self.timeout_keep_alive_task = self.loop.call_later(patience, self._abort_if_stuck, patience, left)
+    def shutdown(self) -> None:
+        """The worker ends: close after the answers that are due, or when no request comes for a moment.
 
-    def _abort_if_stuck(self, patience: float, left_before: int) -> None:
-        if 0 < self.transport.get_write_buffer_size() < left_before:
+        The last answer says so if its head is not written yet. May be called again and again.
+        """
+        if self._ending:
+            return
+        self._ending = True
+        if self.transport.is_closing():
+            self._close(_GOODBYE_SECONDS)
+        elif self._refusal is not None:
+            return  # it ends already
+        elif self._running is None or self.cycle.response_complete:
+            self._await_head()
+        elif not self.cycle.response_started:
+            self.cycle.keep_alive = False
+
+    def _close(self, patience: float) -> None:
+        """Close the connection, once the client has taken what is left, or stopped taking it for `patience` seconds."""
+        if self._ending:
+            patience = min(patience, _GOODBYE_SECONDS)
+        self._places.leave(self)
+        self.transport.close()
+        self._deadline.set(patience, functools.partial(self._abort_if_stuck, patience, self.flow.untaken()))
+
+    def _abort_if_stuck(self, patience: float, untaken_before: int) -> None:
+        untaken = self.flow.untaken()
+        # A worker that ends has a time of its own for what is left. What it need not wait for is TLS's close_notify.
+        if untaken_before - untaken >= NOTICEABLE_BYTES or (self._ending and untaken):
             self._close(patience)
         else:
             self.transport.abort()
-
-
-def _head_too_large() -> _Refusal:
-    return _Refusal(431, f"the request's head is over {HEAD_BYTES} bytes")
-
-
-def _check_headers(method: str, version: str, headers: list[tuple[bytes, bytes]]) -> None:
-    """Refuse what the parser lets through and RFC 9110 and 9112 forbid, or we don't speak."""
-    if version not in {"1.0", "1.1"}:
-        raise _Refusal(505, "the server speaks HTTP/1.1 and HTTP/1.0")
-    if method == "CONNECT":
-        raise _Refusal(400, "CONNECT is for proxies, and this is none")
-    hosts = 0
-    for name, value in headers:
-        if name == b"host":
-            hosts += 1
-        elif name == b"transfer-encoding":
-            if version == "1.0":  # RFC 9112, 6.1
-                raise _Refusal(400, "HTTP/1.0 has no Transfer-Encoding")
-            if value.lower() != b"chunked":
-                raise _Refusal(501, "the only Transfer-Encoding understood is chunked")
-    if hosts > 1 or (hosts == 0 and version == "1.1"):  # RFC 9112, 3.2
-        raise _Refusal(400, "a request has exactly one Host header")
-
-
-def _split_target(target: bytes) -> tuple[bytes, bytes]:
-    """The path and the query, both still encoded, of what stands in the request line."""
-    bad = _BAD_TARGET.search(target)
-    if bad:
-        raise _Refusal(400, f"the request's target has what a URL can't: {bad[0].decode('latin-1')!r}")
-    try:
-        parsed = httptools.parse_url(target)
-    except httptools.HttpParserInvalidURLError:
-        raise _Refusal(400, "the request's target is not a URL") from None
-    return parsed.path or b"/", parsed.query or b""
-
-
-def _decode(path: bytes) -> str:
-    if b"%" not in path:
-        return path.decode("ascii")
-    try:
-        return unquote_to_bytes(path).decode()
-    except UnicodeDecodeError:
-        raise _Refusal(400, "the request's path is not UTF-8 behind its percent encoding") from None

@@ -74,6 +74,7 @@ def parse_length(header: str | None) -> int | None:
     """Return a Content-Length in bytes, None where there is none. Raises SizeInvalid unless it is 1 to 18 digits."""
     if header is None:
         return None
+    header = header.rstrip(" \t")
     if _LENGTH(header) is None:
         raise SizeInvalid(f"Content-Length: expected at most {_MAX_DIGITS} digits, got {header[:80]!r}")
     return int(header)

@@ -29,7 +29,7 @@ async def list_referrers(context: Context, request: Request, name: str, digest: 
     if artifact_type is not None:
         headers.append((b"oci-filters-applied", b"artifactType"))
     if last is not None:
-        headers.append(next_link(context, request.path, page, str(last), artifactType=artifact_type))
+        headers.append(next_link(context, request, page, str(last), artifactType=artifact_type))
     return Reply(200, headers, index_of(descriptors))
 
 

@@ -43,9 +43,12 @@ class Reply:
 
 
 class BlobReply:
-    """A reply whose body is `count` bytes of an object from `offset`. Closes the reader."""
+    """A reply whose body is `count` bytes of an object from `offset`. Closes the reader.
 
-    __slots__ = ("_count", "_headers", "_offset", "_reader", "_status")
+    Raises StorageError where a small body can't be read: now, while there is still another answer to give.
+    """
+
+    __slots__ = ("_count", "_headers", "_offset", "_reader", "_small", "_status")
 
     def __init__(self, status: int, headers: Headers, reader: ObjectReader, offset: int, count: int) -> None:
         self._status = status
@@ -53,15 +56,19 @@ class BlobReply:
         self._reader = reader
         self._offset = offset
         self._count = count
+        try:
+            self._small = reader.read_now(offset, count) if count <= _SMALL else None
+        except BaseException:
+            reader.close()
+            raise
 
     async def send(self, request: Request, send: Send) -> None:
         """Send it from memory if it is small, else by sendfile where the server can, else in chunks."""
         try:
-            small = self._reader.read_now(self._offset, self._count) if self._count <= _SMALL else None
             headers = [_API_VERSION, *self._headers, (b"content-length", str(self._count).encode())]
             await send({"type": "http.response.start", "status": self._status, "headers": headers})
-            if small is not None:
-                await send({"type": "http.response.body", "body": small})
+            if self._small is not None:
+                await send({"type": "http.response.body", "body": self._small})
             elif self._reader.fileno is not None and _ZERO_COPY in request.scope.get("extensions", {}):
                 await send(
                     {

@@ -6,6 +6,8 @@ from urllib.parse import parse_qsl
 
 from auth.principal import ANONYMOUS, Principal
 from registry.errors import BodyCut, QueryInvalid
+from registry.http.receiving import RECEIVE_INTO
+from storage.driver import Source
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -62,6 +64,25 @@ class Request:
             if data:
                 yield data
             more = message.get("more_body", False)
+
+    @property
+    def source(self) -> Source | None:
+        """What fills memory with the body, instead of `body`, where the server offers that: large bodies. Or None.
+
+        It raises BodyCut.
+        """
+        offered = self.scope.get("extensions", {}).get(RECEIVE_INTO)
+        if offered is None:
+            return None
+        receive_into: Source = offered["receive_into"]
+
+        async def fill(view: memoryview) -> int:
+            try:
+                return await receive_into(view)
+            except ConnectionResetError:
+                raise BodyCut("the connection ended in the middle of the body") from None
+
+        return fill
 
     def _parameters(self) -> list[tuple[str, str]]:
         if self._query is None:

@@ -1,150 +1,168 @@
-"""The web server: uvicorn with a protocol of our own, listening, TLS, and an orderly end."""
+"""A worker: uvicorn with a protocol of our own, on sockets that the supervisor opened, and an orderly end."""
 
+import asyncio
 import contextlib
-import errno
-import signal
+import logging
 import socket
 import ssl
-from collections.abc import Callable
-from pathlib import Path
-from types import FrameType
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import uvicorn
+import uvicorn.lifespan.on  # uvicorn and uvloop import these when they start: better once, in the supervisor
+import uvloop  # noqa: F401
 from starlette.types import ASGIApp
 
+from registry.http.limits import Limits
 from registry.http.protocol import ZeroCopyProtocol
+from registry.http.sockets import BACKLOG, anyone_waits, refuse_new
 
-__all__ = ["CannotListen", "CannotStart", "ZeroCopyProtocol", "run"]
+READY = b"a"
+"""What a worker tells the supervisor when it answers requests."""
+STOP = b"s"
+"""The order to accept what waits in the sockets' queues, close them, answer all and end. So is the supervisor's death:
+who serves next needs the port at once, and what was sent to this worker nobody else can answer."""
+RETIRE = b"r"
+"""The order to leave the sockets to the worker that has them now, answer all and end."""
 
-KEEP_ALIVE_SECONDS = 75
-"""How long a connection may take from its start, or from an answer, to the end of the next request's head."""
-SHUTDOWN_SECONDS = 30
-"""How long requests in flight may go on after SIGTERM."""
+_ACCEPT_SECONDS = 0.2  # for connections whose handshake is under way
+_HANDSHAKE_SECONDS = 1  # for TLS's, which no protocol knows of before they are through
+_CANCEL_SECONDS = 0.5  # for what was cancelled to be answered
+_TICK_SECONDS = 0.05
 
-_BACKLOG = 2048
-
-
-class CannotListen(Exception):
-    """The address can't be listened on. The message is one line: address, cause, way out."""
+_logger = logging.getLogger("stowage.worker")
 
 
 class CannotStart(Exception):
-    """The application's lifespan failed before it was ready. The log has the cause."""
+    """Workers can't be started, or their application's lifespan failed. The log has the cause."""
 
 
-class _Server(uvicorn.Server):
-    """uvicorn's server, which returns after a signal instead of dying of it."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Serving:
+    """What workers serve, and how.
 
-    def __init__(self, config: uvicorn.Config, on_listening: Callable[[tuple[str, int]], None]) -> None:
+    Attributes:
+        make_app: called in each worker, so that nothing which an application opens is shared.
+        tls: the server's context; without it plain HTTP.
+        limits: what connections may cost.
+        drain: seconds that requests in flight may go on when a worker is to end.
+    """
+
+    make_app: Callable[[], ASGIApp]
+    limits: Limits
+    tls: ssl.SSLContext | None = None
+    loop: Literal["uvloop", "asyncio"] = "uvloop"
+    drain: float = 30
+
+
+def work(serving: Serving, sockets: Sequence[socket.socket], orders: socket.socket) -> None:
+    """Serve until an order to end has been carried out. Closes `sockets`.
+
+    Args:
+        sockets: listening, one for each address.
+        orders: connected to the supervisor, non-blocking: tells READY, reads STOP, RETIRE or the end.
+
+    Raises:
+        CannotStart: the application's lifespan failed.
+    """
+    tls = serving.tls
+    config = uvicorn.Config(
+        app=serving.make_app(),
+        http=ZeroCopyProtocol.under(serving.limits),  # type: ignore[arg-type]  # called, not more
+        ws="none",
+        loop=serving.loop,
+        lifespan="on",
+        interface="asgi3",
+        workers=1,  # given, and the addresses below: uvicorn would else ask the environment
+        proxy_headers=False,
+        forwarded_allow_ips="",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=BACKLOG,
+        ssl_context_factory=None if tls is None else lambda *_: tls,
+    )
+    _Worker(config, serving.drain, orders).run(list(sockets))
+
+
+class _Worker(uvicorn.Server):
+    """uvicorn's server, which ends by order instead of by signal, and then answers whoever has asked."""
+
+    def __init__(self, config: uvicorn.Config, drain: float, orders: socket.socket) -> None:
         super().__init__(config)
-        self._on_listening = on_listening
+        self._drain = drain
+        self._orders = orders
+        self._order = b""
+        self._ordered = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Leave signals to the supervisor."""
+        yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         try:
             await super().startup(sockets)
         except SystemExit:
             raise CannotStart("the application did not start: the log says why") from None
-        self._on_listening(self.servers[0].sockets[0].getsockname()[:2])
+        asyncio.get_running_loop().add_reader(self._orders, self._take_order)
+        with contextlib.suppress(OSError):  # the supervisor has gone: `_take_order` learns it too
+            self._orders.send(READY)
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        # Unlike uvicorn's, this does not keep the signal to raise it again at the end.
-        self.force_exit = self.force_exit or (self.should_exit and sig == signal.SIGINT)
-        self.should_exit = True
-
-
-def run(
-    app: ASGIApp,
-    *,
-    host: str,
-    port: int,
-    on_listening: Callable[[tuple[str, int]], None],
-    certificate: Path | None = None,
-    key: Path | None = None,
-    client_ca: Path | None = None,
-    loop: Literal["uvloop", "asyncio"] = "uvloop",
-) -> None:
-    """Serve `app` until SIGTERM or SIGINT; requests in flight get 30 s to finish, a second SIGINT ends them at once.
-
-    Args:
-        port: 0 takes a free one.
-        on_listening: called with host and port, the real one, when requests are being answered.
-        certificate: PEM file of the certificate and its chain; makes the server speak TLS.
-        key: PEM file of its key, when that is not in `certificate`.
-        client_ca: PEM file of the authorities one of which must have signed every client's certificate.
-
-    Raises:
-        CannotListen: the address or the certificate can't be used.
-        CannotStart: the application's lifespan failed.
-    """
-    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    tls = _tls_context(where, certificate, key, client_ca) if certificate else None
-    with contextlib.ExitStack() as opened:
-        sockets = [opened.enter_context(one) for one in _listen(host, port, where)]
-        config = uvicorn.Config(
-            app=app,
-            http=ZeroCopyProtocol,
-            ws="none",
-            loop=loop,
-            lifespan="on",
-            interface="asgi3",
-            workers=1,  # given, and the addresses below: uvicorn would else ask the environment
-            proxy_headers=False,
-            forwarded_allow_ips="",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            backlog=_BACKLOG,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-            ssl_context_factory=None if tls is None else lambda *_: tls,
-        )
-        _Server(config, on_listening).run(sockets)
-
-
-def _listen(host: str, port: int, where: str) -> list[socket.socket]:
-    """A listening socket for each address of `host`. Listening at once: only that refuses a second server."""
-    with contextlib.ExitStack() as opened:
-        sockets: list[socket.socket] = []
+    def _take_order(self) -> None:
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-            for family, kind, protocol, _, address in dict.fromkeys(found):
-                one = opened.enter_context(socket.socket(family, kind, protocol))
-                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if family == socket.AF_INET6:
-                    one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, len(found) > 1)
-                chosen = sockets[0].getsockname()[1] if sockets else port
-                one.bind((address[0], chosen, *address[2:]))
-                one.listen(_BACKLOG)
-                sockets.append(one)
-        except OSError as error:
-            raise CannotListen(f"cannot listen on {where}: {_cause(error, port)}") from error
-        opened.pop_all()
-        return sockets
+            self._order = self._orders.recv(1)
+        except BlockingIOError:
+            return
+        except OSError:
+            pass  # as good as the end
+        asyncio.get_running_loop().remove_reader(self._orders)
+        if not self._order:
+            _logger.warning("the supervisor has gone: this worker answers what was asked, and ends")
+        self._ordered.set()
 
+    async def main_loop(self) -> None:
+        """Wait for an order. Once a second the `Date` of answers is made anew."""
+        while not self._ordered.is_set():
+            await self.on_tick(0)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await self._ordered.wait()
 
-def _cause(error: OSError, port: int) -> str:
-    if isinstance(error, socket.gaierror):
-        return "the host's name has no address here: give an address of this machine"
-    if error.errno == errno.EADDRINUSE:
-        return "the port is in use: stop the server that has it, or choose another port"
-    if error.errno == errno.EADDRNOTAVAIL:
-        return "this machine has no such address: choose one of its own, or 0.0.0.0 for all"
-    if error.errno in {errno.EACCES, errno.EPERM} and port < 1024:
-        return "ports below 1024 need a privilege (CAP_NET_BIND_SERVICE): choose a higher one"
-    return f"{error.strerror}: choose another address or port"
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer everybody who has asked, as far as there is time, then end the application."""
+        deadline = asyncio.get_running_loop().time() + self._drain
+        if self._order != RETIRE:
+            await self._accept_rest(sockets or [], deadline)
+        for server in self.servers:
+            server.close()
+        for one in sockets or []:
+            one.close()
+        await self._answer_rest(deadline)
+        await self.lifespan.shutdown()
 
+    async def _accept_rest(self, sockets: list[socket.socket], deadline: float) -> None:
+        loop = asyncio.get_running_loop()
+        for one in sockets:
+            refuse_new(one)
+        until = loop.time() + _ACCEPT_SECONDS
+        while loop.time() < until or (anyone_waits(sockets) and loop.time() < deadline):
+            await self._tick()
 
-def _tls_context(where: str, certificate: Path, key: Path | None, client_ca: Path | None) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(certificate, key)
-        if client_ca is not None:
-            context.load_verify_locations(client_ca)
-            context.verify_mode = ssl.CERT_REQUIRED
-    except OSError as error:  # SSLError is one
-        files = ", ".join(str(file) for file in (certificate, key, client_ca) if file is not None)
-        cause = error.reason if isinstance(error, ssl.SSLError) else error.strerror
-        raise CannotListen(f"cannot listen on {where} with TLS: {cause}: check {files}") from error
-    return context
+    async def _answer_rest(self, deadline: float) -> None:
+        loop, state = asyncio.get_running_loop(), self.server_state
+        until = loop.time() + (0 if self.config.ssl is None else _HANDSHAKE_SECONDS)
+        await self._tick()  # connections just accepted are known one turn later
+        while loop.time() < until or ((state.connections or state.tasks) and loop.time() < deadline):
+            await self._tick()
+        if state.connections or state.tasks:
+            _logger.error("%d requests were cut off: %g s are over", len(state.tasks), self._drain)
+            for task in list(state.tasks):
+                task.cancel()
+            await asyncio.sleep(_CANCEL_SECONDS)
+
+    async def _tick(self) -> None:
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        await asyncio.sleep(_TICK_SECONDS)

@@ -20,5 +20,5 @@ async def list_tags(context: Context, request: Request, name: str) -> Answer:
         raise NameUnknown(f"there is no repository {repository}", detail={"name": repository})
     found = await tags.page(context.database, repository_id, after=page.after, limit=page.limit + 1)
     shown = found[: page.limit]
-    link = [next_link(context, request.path, page, shown[-1])] if shown and len(found) > page.limit else []
+    link = [next_link(context, request, page, shown[-1])] if shown and len(found) > page.limit else []
     return json_reply(200, {"name": repository, "tags": shown}, link)

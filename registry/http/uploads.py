@@ -15,19 +15,21 @@ from storage.digest import SHA256, Digest, parse_digest
 
 async def start_upload(context: Context, request: Request, name: str) -> Answer:
     """Begin an upload: 202. With `digest`, take the whole blob: 201. With `mount`, link it if possible: 201 or 202."""
-    repository = parse_repository(name)
+    repository = parse_repository(name, context.settings.names.max_repository_length)
     await context.authorize(request, Action.PUSH, repository)
     mount, digest = request.query("mount"), request.query("digest")
     if mount is not None and await _mount(context, request, repository, parse_digest(mount)):
-        return _created(context, repository, parse_digest(mount))
+        return _created(context, request, repository, parse_digest(mount))
     if digest is not None and mount is None:
         whole = parse_digest(digest)
-        await context.uploads.push_whole(repository, whole, request.body(), actor=request.principal.name)
-        return _created(context, repository, whole)
+        await context.uploads.push_whole(
+            repository, whole, Chunk(request.body(), source=request.source), actor=request.principal.name
+        )
+        return _created(context, request, repository, whole)
     session = await context.uploads.start(repository, request.query("digest-algorithm") or SHA256)
     smallest = context.settings.uploads.chunk_min_length
     extra = [(b"oci-chunk-min-length", str(smallest).encode())] if smallest else []
-    return _progress(202, context, session, extra)
+    return _progress(202, context, request, session, extra)
 
 
 async def append_chunk(context: Context, request: Request, name: str, upload: str) -> Answer:
@@ -37,8 +39,8 @@ async def append_chunk(context: Context, request: Request, name: str, upload: st
     try:
         session = await context.uploads.append(repository, upload, _chunk(request))
     except UploadOutOfOrder as error:
-        return _out_of_order(context, repository, upload, error)
-    return _progress(202, context, session)
+        return _out_of_order(context, request, repository, upload, error)
+    return _progress(202, context, request, session)
 
 
 async def finish_upload(context: Context, request: Request, name: str, upload: str) -> Answer:
@@ -53,15 +55,15 @@ async def finish_upload(context: Context, request: Request, name: str, upload: s
     try:
         await context.uploads.finish(repository, upload, digest, _chunk(request), actor=request.principal.name)
     except UploadOutOfOrder as error:
-        return _out_of_order(context, repository, upload, error)
-    return _created(context, repository, digest)
+        return _out_of_order(context, request, repository, upload, error)
+    return _created(context, request, repository, digest)
 
 
 async def get_upload(context: Context, request: Request, name: str, upload: str) -> Answer:
     """Say how much of an upload was received: 204."""
     repository = parse_repository(name)
     await context.authorize(request, Action.PUSH, repository)
-    return _progress(204, context, await context.uploads.find(repository, upload))
+    return _progress(204, context, request, await context.uploads.find(repository, upload))
 
 
 async def cancel_upload(context: Context, request: Request, name: str, upload: str) -> Answer:
@@ -90,35 +92,45 @@ def _chunk(request: Request) -> Chunk:
     """
     header = request.header(b"content-range")
     if header is None:
-        return Chunk(request.body())
+        return Chunk(request.body(), source=request.source)
     first, last = parse_content_range(header)
     length = parse_length(request.header(b"content-length"))
     if length is not None and length != last - first + 1:
         raise SizeInvalid(f"Content-Length is {length}, Content-Range has {last - first + 1} bytes")
-    return Chunk(request.body(), (first, last))
+    return Chunk(request.body(), (first, last), request.source)
 
 
-def _created(context: Context, repository: RepositoryName, digest: Digest) -> Reply:
-    location = context.location(f"/v2/{repository}/blobs/{digest}")
+def _created(context: Context, request: Request, repository: RepositoryName, digest: Digest) -> Reply:
+    location = context.location(request, f"/v2/{repository}/blobs/{digest}")
     return Reply(201, [(b"location", location), (b"docker-content-digest", digest.encode())])
 
 
 def _progress(
-    status: int, context: Context, session: UploadSession, extra: list[tuple[bytes, bytes]] | None = None
+    status: int,
+    context: Context,
+    request: Request,
+    session: UploadSession,
+    extra: list[tuple[bytes, bytes]] | None = None,
 ) -> Reply:
-    return Reply(status, [*_position(context, session.repository, session.id, session.received), *(extra or [])])
+    return Reply(
+        status, [*_position(context, request, session.repository, session.id, session.received), *(extra or [])]
+    )
 
 
-def _position(context: Context, repository: RepositoryName, upload: str, received: int) -> list[tuple[bytes, bytes]]:
+def _position(
+    context: Context, request: Request, repository: RepositoryName, upload: str, received: int
+) -> list[tuple[bytes, bytes]]:
     return [
-        (b"location", context.location(f"/v2/{repository}/blobs/uploads/{upload}")),
+        (b"location", context.location(request, f"/v2/{repository}/blobs/uploads/{upload}")),
         (b"range", range_header(received).encode()),
         (b"docker-upload-uuid", upload.encode()),
     ]
 
 
-def _out_of_order(context: Context, repository: RepositoryName, upload: str, error: UploadOutOfOrder) -> Reply:
+def _out_of_order(
+    context: Context, request: Request, repository: RepositoryName, upload: str, error: UploadOutOfOrder
+) -> Reply:
     """Return the refusal with where to go on, so that the client need not ask."""
     reply = error_reply(error)
-    reply.headers = [*reply.headers, *_position(context, repository, upload, error.offset)]
+    reply.headers = [*reply.headers, *_position(context, request, repository, upload, error.offset)]
     return reply

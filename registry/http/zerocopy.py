@@ -1,29 +1,23 @@
-"""One request's answer: JSON errors, flow control, and files sent without copying them through Python."""
+"""How answers leave: flow control, files sent without copying them through Python, the form of early errors."""
 
 import asyncio
-import errno
+import fcntl
 import json
-import logging
 import os
-from typing import Any
+import struct
+import termios
 
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from uvicorn.protocols.http.flow_control import FlowControl
+
+from registry.http.limits import NOTICEABLE_BYTES
 
 ZERO_COPY_SEND = "http.response.zerocopysend"
 """The ASGI extension, and its message: `file` (descriptor), `offset`, `count` (bytes), `more_body`."""
 
-STALL_SECONDS = 60
-"""How long a client may take not a single byte of an answer."""
-
 _BURST_BYTES = 1024 * 1024
-_JOINED_BYTES = 64 * 1024
-_CLIENT_GONE = {errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.ENOTCONN}
-
-_logger = logging.getLogger("stowage.http")
 
 
-class _FileCutShort(Exception):
+class FileCutShort(Exception):
     """The file ended before the bytes that were promised of it."""
 
 
@@ -42,12 +36,75 @@ def error_headers(body: bytes) -> list[tuple[bytes, bytes]]:
     ]
 
 
-class Flow(FlowControl):
-    """uvicorn's flow control, with a hold on reading, and an end to waiting for a client that takes nothing."""
+def unacknowledged(descriptor: int) -> int:
+    """Bytes that the kernel holds for the other end of a TCP connection (tcp(7), SIOCOUTQ).
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    A socket tells of room only when half of what it holds has gone. That can be megabytes, and minutes for a client
+    that is slow but well, so what it has acknowledged is what counts.
+    """
+    try:
+        size: int = struct.unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)))[0]
+    except OSError:
+        return 0  # it is closed
+    return size
+
+
+class Flow(FlowControl):
+    """uvicorn's flow control, with a hold on reading, and an end to waiting for a client that takes nothing.
+
+    Args:
+        stall: for so many seconds a client may take next to nothing of an answer (`limits.NOTICEABLE_BYTES`).
+
+    Attributes:
+        was_paused: set by each pause in reading; whoever looks at it takes it back.
+    """
+
+    def __init__(self, transport: asyncio.Transport, stall: float) -> None:
         super().__init__(transport)
+        self.stall = stall
+        self.was_paused = False
+        self.handed_over = False
         self._held = False
+        self._socket = transport.get_extra_info("socket").fileno()
+        plain = transport.get_extra_info("ssl_object") is None
+        self._descriptor = self._socket if plain else -1
+
+    def write(self, data: bytes) -> None:
+        """Write to the client: at once where nothing waits before it.
+
+        uvloop's transport keeps a small write until the loop's next turn, and spends more on it than the system call
+        takes. What the socket has no room for, and every error, is the transport's.
+        """
+        transport = self._transport
+        if self._descriptor >= 0 and not transport.get_write_buffer_size() and not transport.is_closing():
+            try:
+                sent = os.write(self._descriptor, data)
+            except OSError:
+                sent = 0
+            if sent == len(data):
+                return
+            data = data[sent:]
+        transport.write(data)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether what is on the socket is what is meant: no TLS."""
+        return self._descriptor >= 0
+
+    def hand_over(self) -> None:
+        """Leave reading from the socket to somebody else."""
+        self.handed_over = True
+        super().pause_reading()
+
+    def take_back(self) -> None:
+        """Nobody else reads any more; who wants the transport to read calls `resume_reading`."""
+        self.handed_over = False
+        self.was_paused = True
+
+    def pause_reading(self) -> None:
+        """Read no more until `resume_reading`."""
+        self.was_paused = True
+        super().pause_reading()
 
     def hold(self) -> None:
         """Stop reading until `release`, whatever a request's `receive` asks for."""
@@ -63,15 +120,19 @@ class Flow(FlowControl):
         if not self._held:
             super().resume_reading()
 
+    def untaken(self) -> int:
+        """Bytes written that the client has not acknowledged. Not to be asked of a connection that is lost."""
+        return self._transport.get_write_buffer_size() + unacknowledged(self._socket)
+
     async def drain(self) -> None:
-        """Wait until the transport takes more; abort it when the client takes nothing for `STALL_SECONDS`."""
+        """Wait until the transport takes more; abort it when the client takes next to nothing for `stall` seconds."""
         while self.write_paused:
-            left = self._transport.get_write_buffer_size()
+            untaken = self.untaken()
             try:
-                async with asyncio.timeout(STALL_SECONDS):
+                async with asyncio.timeout(self.stall):
                     await super().drain()
             except TimeoutError:
-                if self._transport.get_write_buffer_size() >= left:
+                if untaken - self.untaken() < NOTICEABLE_BYTES:
                     self._transport.abort()
 
     async def flush(self) -> None:
@@ -88,21 +149,23 @@ class Flow(FlowControl):
                     transport.set_write_buffer_limits()
 
 
-class _FileSend:
+class FileSend:
     """Sends part of a file to a socket with sendfile(2), from the event loop.
 
     Args:
         socket_fd: a duplicate of the connection's descriptor, closed by `run`. A duplicate, because the transport may
             close its own at any time, and the number would then name another client's connection.
         file: descriptor of the file, which must stay open until `run` is over. Its position is neither used nor moved.
+        stall: for so many seconds the client may take next to nothing (`limits.NOTICEABLE_BYTES`).
     """
 
-    def __init__(self, socket_fd: int, file: int, offset: int, count: int) -> None:
+    def __init__(self, socket_fd: int, file: int, offset: int, count: int, stall: float) -> None:
         self._loop = asyncio.get_running_loop()
         self._socket = socket_fd
         self._file = file
         self._offset = offset
         self._left = count
+        self._stall = stall
         self._done: asyncio.Future[None] = self._loop.create_future()
         self._watch: asyncio.TimerHandle | None = None
 
@@ -111,7 +174,7 @@ class _FileSend:
 
         Raises:
             OSError: the client has gone or takes nothing, or the file can't be read.
-            _FileCutShort: the file is shorter than what was promised.
+            FileCutShort: the file is shorter than what was promised.
         """
         try:
             if self._send_burst():
@@ -119,7 +182,7 @@ class _FileSend:
             # The loops refuse a descriptor that a transport owns, but not its duplicate. Being told once per turn
             # that the socket has room also gives every other connection its turn between two bursts.
             self._loop.add_writer(self._socket, self._on_room)
-            self._watch = self._loop.call_later(STALL_SECONDS, self._on_watch, self._left)
+            self._watch = self._loop.call_later(self._stall, self._on_watch, self._untaken())
             await self._done
         finally:
             if self._watch is not None:
@@ -143,7 +206,7 @@ class _FileSend:
         except BlockingIOError:
             return False
         if sent == 0:
-            raise _FileCutShort(f"it ended {self._left} bytes early")
+            raise FileCutShort(f"it ended {self._left} bytes early")
         self._offset += sent
         self._left -= sent
         return self._left == 0
@@ -154,148 +217,18 @@ class _FileSend:
         try:
             if self._send_burst():
                 self._done.set_result(None)
-        except (OSError, _FileCutShort) as error:
+        except (OSError, FileCutShort) as error:
             self._done.set_exception(error)
 
-    def _on_watch(self, left_before: int) -> None:
-        if self._left == left_before:
+    def _untaken(self) -> int:
+        return self._left + unacknowledged(self._socket)
+
+    def _on_watch(self, untaken_before: int) -> None:
+        untaken = self._untaken()
+        if untaken_before - untaken < NOTICEABLE_BYTES:
             self._fail(TimeoutError())
-        self._watch = self._loop.call_later(STALL_SECONDS, self._on_watch, self._left)
+        self._watch = self._loop.call_later(self._stall, self._on_watch, untaken)
 
     def _fail(self, error: OSError) -> None:
         if not self._done.done():
             self._done.set_exception(error)
-
-
-class _Collector:
-    """Takes what the cycle writes for a response's head, in the transport's place."""
-
-    def __init__(self) -> None:
-        self.data = b""
-
-    def write(self, data: bytes) -> None:
-        self.data = data
-
-
-class Cycle(RequestResponseCycle):
-    """One request and its response.
-
-    Two refinements over uvicorn's: a body that comes in pieces is joined once instead of copied twice, and the head
-    of a response leaves in one `write` with the body that follows in the same turn of the loop.
-    """
-
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self._sending: _FileSend | None = None
-        self._parts: list[bytes] = []
-        self._part_bytes = 0
-        self._head = b""
-
-    def take(self, data: bytes) -> None:
-        """Keep a part of the request's body until the application asks for it."""
-        self._parts.append(data)
-        self._part_bytes += len(data)
-        if self._part_bytes > HIGH_WATER_LIMIT:
-            self.flow.pause_reading()
-        self.message_event.set()
-
-    async def receive(self) -> Any:
-        """ASGI's `receive`: the body's parts that have come, as one."""
-        message = await super().receive()
-        if message["type"] == "http.request":
-            message["body"] = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-            self._parts = []
-            self._part_bytes = 0
-        return message
-
-    async def send(self, message: Any) -> None:
-        """ASGI's `send`, with `http.response.zerocopysend`; `file` must stay open until it returns.
-
-        Raises:
-            RuntimeError: messages out of order, or more bytes than Content-Length says.
-        """
-        if message["type"] == "http.response.start" and not self.response_started:
-            await self._send_start(message)
-            return
-        if self._head and message["type"] == "http.response.body" and self._may_join(message):
-            head, self._head = self._head, b""
-            self.expected_content_length += len(head)
-            message = {**message, "body": head + message.get("body", b"")}
-        self._send_head()
-        if message["type"] != ZERO_COPY_SEND or not self.response_started or self.response_complete:
-            await super().send(message)
-            return
-        if self.scope["method"] != "HEAD":
-            await self._send_range(message["file"], message["offset"], message["count"])
-        if not message.get("more_body", False):
-            await super().send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def _send_start(self, message: Any) -> None:
-        if self.waiting_for_100_continue and self.more_body:
-            # Whether the body still comes is the client's choice now, so where the next request starts is unknown.
-            self.keep_alive = False
-        transport, collector = self.transport, _Collector()
-        self.transport = collector  # type: ignore[assignment]  # for this one write
-        try:
-            await super().send(message)
-        finally:
-            self.transport = transport
-        self._head = collector.data
-        asyncio.get_running_loop().call_soon(self._send_head)  # where the body comes late, the head must not wait
-
-    def _may_join(self, message: Any) -> bool:
-        """Say whether head and body can leave as one: the body is sent as it is, and cheap to copy."""
-        return (
-            not self.chunked_encoding
-            and self.scope["method"] != "HEAD"
-            and not self.disconnected
-            and len(message.get("body", b"")) <= _JOINED_BYTES
-        )
-
-    def _send_head(self) -> None:
-        if self._head:
-            head, self._head = self._head, b""
-            if not self.transport.is_closing():
-                self.transport.write(head)
-
-    async def _send_range(self, file: int, offset: int, count: int) -> None:
-        if not self.chunked_encoding and count > self.expected_content_length:
-            raise RuntimeError("Response content longer than Content-Length")
-        if count == 0 or self.disconnected:
-            return
-        if self.chunked_encoding:
-            self.transport.write(b"%x\r\n" % count)
-        assert isinstance(self.flow, Flow)  # noqa: S101 - the protocol made it
-        await self.flow.flush()
-        if self.transport.is_closing():  # its descriptor may be closed, or another connection's by now
-            self.disconnected = True
-            return
-        self._sending = _FileSend(os.dup(self.transport.get_extra_info("socket").fileno()), file, offset, count)
-        try:
-            await self._sending.run()
-        except (OSError, _FileCutShort) as error:
-            if not isinstance(error, ConnectionError | TimeoutError) and getattr(error, "errno", 0) not in _CLIENT_GONE:
-                _logger.error("a file failed while it was sent, the connection is cut: %s", error)
-            self.disconnect()
-            self.transport.abort()
-        else:
-            if self.chunked_encoding:
-                self.transport.write(b"\r\n")
-            else:
-                self.expected_content_length -= count
-        finally:
-            self._sending = None
-
-    async def send_500_response(self) -> None:
-        """Answer an exception that came before the response; the exception's own words stay in the log."""
-        body = error_body("UNKNOWN", "the server could not handle the request: its log says why")
-        await self.send({"type": "http.response.start", "status": 500, "headers": error_headers(body)})
-        await self.send({"type": "http.response.body", "body": body, "more_body": False})
-
-    def disconnect(self) -> None:
-        """The client has gone, or no more of it can be understood: `receive` says so, `send` does nothing."""
-        if not self.response_complete:
-            self.disconnected = True
-        self.message_event.set()
-        if self._sending is not None:
-            self._sending.stop()

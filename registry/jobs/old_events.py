@@ -12,7 +12,7 @@ def old_events(database: Database, *, keep_s: int) -> Job:
     """Return the job."""
 
     async def work(lease: Lease) -> str:
-        dropped = await database.write(lambda tx: outbox.forget(tx, age_s=keep_s))
+        dropped = await database.write(lambda tx: outbox.forget(tx, age_s=keep_s), reserve=True)
         return f"{dropped} events dropped" if dropped else ""
 
-    return Job(NAME, _EVERY_S, work)
+    return Job(NAME, _EVERY_S, work, age_s=keep_s)

@@ -40,4 +40,4 @@ def orphans(database: Database, driver: BlobDriver) -> Job:
             await driver.delete(found.name)
         return len(unknown), sum(found.size for found in unknown)
 
-    return Job(NAME, _EVERY_S, work)
+    return Job(NAME, _EVERY_S, work, age_s=_AGE_S)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from registry.db import jobs
 from registry.db.connection import Database
 from registry.errors import Unavailable
+from registry.jobs.clock import Clock
 from storage.errors import StorageError
 
 logger = logging.getLogger("stowage.jobs")
@@ -30,26 +31,33 @@ class Lease:
 
     async def renew(self) -> None:
         """Keep the job. Raises LeaseLost."""
-        if not await self.database.write(lambda tx: jobs.renew(tx, self.name, self.generation, lease_s=_LEASE_S)):
+        if not await self.database.write(
+            lambda tx: jobs.renew(tx, self.name, self.generation, lease_s=_LEASE_S), reserve=True
+        ):
             raise LeaseLost(self.name)
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to do every `every_s` seconds. `work` returns what it did, for the log; empty if there was nothing."""
+    """What to do every `every_s` seconds. `work` returns what it did, for the log; empty if there was nothing.
+
+    `age_s`: it removes what is older than so many seconds, and is left alone for as long after a clock jumped.
+    """
 
     name: str
     every_s: int
     work: Callable[[Lease], Awaitable[str]]
+    age_s: int = 0
 
 
 class JobRunner:
     """Looks for jobs that are due until it is stopped."""
 
-    def __init__(self, database: Database, all_jobs: list[Job], *, owner: str) -> None:
+    def __init__(self, database: Database, all_jobs: list[Job], *, owner: str, clock: Clock | None = None) -> None:
         self._database = database
         self._jobs = all_jobs
         self._owner = owner
+        self._clock = clock or Clock(database)
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -65,7 +73,14 @@ class JobRunner:
 
     async def run_due(self) -> None:
         """Do every job that is due and that nobody else does."""
+        try:
+            await self._clock.look()
+        except Unavailable as error:
+            logger.warning("jobs wait until the database answers: %s", error)
+            return
         for job in self._jobs:
+            if self._clock.steady_for() < job.age_s:
+                continue
             try:
                 await self._run_if_due(job)
             except LeaseLost:
@@ -81,10 +96,12 @@ class JobRunner:
             await asyncio.sleep(_LOOK_S)
 
     async def _run_if_due(self, job: Job) -> None:
-        generation = await self._database.write(lambda tx: jobs.take(tx, job.name, owner=self._owner, lease_s=_LEASE_S))
+        generation = await self._database.write(
+            lambda tx: jobs.take(tx, job.name, owner=self._owner, lease_s=_LEASE_S, pause_s=job.every_s), reserve=True
+        )
         if generation is None:
             return
         done = await job.work(Lease(self._database, job.name, generation))
         if done:
             logger.info("job %s: %s", job.name, done)
-        await self._database.write(lambda tx: jobs.finish(tx, job.name, generation, pause_s=job.every_s))
+        await self._database.write(lambda tx: jobs.finish(tx, job.name, generation, pause_s=job.every_s), reserve=True)

@@ -19,6 +19,7 @@ def stale_uploads(database: Database, driver: BlobDriver, sessions: Uploads, *, 
     """Return the job. `expire_s`: how long a session may lie untouched."""
 
     async def work(lease: Lease) -> str:
+        await database.write(uploads.bring_back, reserve=True)
         expired = await _expire_sessions(lease)
         removed = await _remove_abandoned(lease)
         return f"{expired} sessions expired, {removed} leftovers removed" if expired or removed else ""
@@ -48,4 +49,4 @@ def stale_uploads(database: Database, driver: BlobDriver, sessions: Uploads, *, 
                     await lease.renew()
         return removed
 
-    return Job(NAME, _EVERY_S, work)
+    return Job(NAME, _EVERY_S, work, age_s=expire_s)

@@ -27,20 +27,23 @@ _NOT_IN_TAG = re.compile(r"[^a-zA-Z0-9._-]").search
 _BAD_SEPARATOR = re.compile(r"\.[._-]|_[.-]|-[._]|___").search
 
 
-def parse_repository(text: str) -> RepositoryName:
+def parse_repository(text: str, longest: int = MAX_NAME) -> RepositoryName:
     """Check `text` and return it as a repository name, such as `library/alpine`.
 
-    At most 255 characters. Raises NameInvalid with a message that says what is wrong.
+    `longest`: most characters, 255 or fewer. Raises NameInvalid with a message that says what is wrong.
     """
-    if len(text) > MAX_NAME or _NAME(text) is None:
-        raise NameInvalid(f"repository name {_shown(text)}: {_name_fault(text)}")
+    if len(text) > longest or _NAME(text) is None:
+        raise NameInvalid(f"repository name {_shown(text)}: {_name_fault(text, longest)}")
     return RepositoryName(text)
 
 
-def parse_tag(text: str) -> Tag:
-    """Check `text` and return it as a tag. Raises TagInvalid with a message that says what is wrong."""
-    if _TAG(text) is None:
-        raise TagInvalid(f"tag {_shown(text)}: {_tag_fault(text)}")
+def parse_tag(text: str, longest: int = MAX_TAG) -> Tag:
+    """Check `text` and return it as a tag.
+
+    `longest`: most characters, 128 or fewer. Raises TagInvalid with a message that says what is wrong.
+    """
+    if len(text) > longest or _TAG(text) is None:
+        raise TagInvalid(f"tag {_shown(text)}: {_tag_fault(text, longest)}")
     return Tag(text)
 
 
@@ -72,12 +75,12 @@ def _shown(text: str) -> str:
     return repr(text) if len(text) <= 80 else f"{text[:77]!r}..."
 
 
-def _name_fault(text: str) -> str:
+def _name_fault(text: str, longest: int) -> str:
     """Say what `_NAME` did not like."""
     if not text:
         return "it is empty"
-    if len(text) > MAX_NAME:
-        return f"it has {len(text)} characters, at most {MAX_NAME} are allowed"
+    if len(text) > longest:
+        return f"it has {len(text)} characters, at most {longest} are allowed"
     if wrong := _NOT_IN_NAME(text):
         hint = "use lower case" if wrong[0].isupper() else "allowed are a-z, 0-9, '.', '_', '-' and '/'"
         return f"character {wrong[0]!r} at position {wrong.start()} is not allowed: {hint}"
@@ -91,12 +94,12 @@ def _name_fault(text: str) -> str:
     return "it does not match the grammar of the specification"
 
 
-def _tag_fault(text: str) -> str:
+def _tag_fault(text: str, longest: int) -> str:
     """Say what `_TAG` did not like."""
     if not text:
         return "it is empty"
-    if len(text) > MAX_TAG:
-        return f"it has {len(text)} characters, at most {MAX_TAG} are allowed"
+    if len(text) > longest:
+        return f"it has {len(text)} characters, at most {longest} are allowed"
     if wrong := _NOT_IN_TAG(text):
         allowed = "allowed are letters, digits, '_', '.' and '-'"
         return f"character {wrong[0]!r} at position {wrong.start()} is not allowed: {allowed}"

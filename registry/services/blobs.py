@@ -1,5 +1,6 @@
 """Blobs as repositories see them: reading, saying that one exists, storing, mounting."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from auth.policy import Action, Policy
@@ -7,12 +8,12 @@ from auth.principal import Principal
 from registry.db import blobs, repositories, uploads
 from registry.db.blobs import Blob
 from registry.db.connection import Database, Transaction
-from registry.errors import BlobUnknown
+from registry.errors import BlobUnknown, NoSpace
 from registry.oci.names import RepositoryName
 from registry.services import events
 from storage.digest import Digest, new_key
 from storage.driver import BlobDriver, ObjectReader, UploadWriter
-from storage.errors import ObjectMissing, StorageUnavailable
+from storage.errors import ObjectMissing, StorageError, StorageUnavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class Blobs:
         if linked is None or not await self._is_there(linked.blob):
             raise _unknown(repository, digest)
         if linked.hold_due and not await self._database.write(
-            lambda tx: blobs.hold(tx, linked.repository_id, linked.blob.id)
+            lambda tx: blobs.hold(tx, linked.repository_id, linked.blob.id), reserve=True
         ):
             raise _unknown(repository, digest)
         return linked.blob.size
@@ -107,7 +108,13 @@ class Blobs:
         size, key = writer.offset, new_key(digest)
         # What a crash, or an error of the database, leaves under this key has no row: a job sweeps it up.
         await writer.publish(key)
-        if not await self._link_new(digest, size, key, push):
+        try:
+            used = await self._link_new(digest, size, key, push)
+        except NoSpace:
+            with suppress(StorageError):
+                await self._driver.delete(key)  # not left for the job: on a full disk it is in the way
+            raise
+        if not used:
             await self._driver.delete(key)
 
     async def _link_known(self, known: Blob, push: Pushed) -> bool:

@@ -28,7 +28,7 @@ class Deletion:
                 raise ManifestUnknown(f"{repository} has no tag {tag}", detail={"tag": tag})
             await _untag(transaction, repository, repository_id, tag, digest=current.digest, actor=actor)
 
-        await self._database.write(work)
+        await self._database.write(work, reserve=True)
 
     async def delete_manifest(self, repository: RepositoryName, digest: Digest, *, actor: str) -> None:
         """Remove a manifest and every tag that names it.
@@ -59,7 +59,7 @@ class Deletion:
                 size=manifest.size,
             )
 
-        await self._database.write(work)
+        await self._database.write(work, reserve=True)
 
     async def delete_blob(self, repository: RepositoryName, digest: Digest, *, actor: str) -> None:
         """Remove a blob from a repository.
@@ -81,7 +81,7 @@ class Deletion:
                 transaction, repository, events.DELETE, actor=actor, digest=digest, size=linked.blob.size
             )
 
-        await self._database.write(work)
+        await self._database.write(work, reserve=True)
 
 
 async def _find_repository(transaction: Transaction, repository: RepositoryName) -> int:

@@ -12,13 +12,15 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from registry.db import uploads
-from registry.db.connection import Database
+from registry.db.connection import Database, Transaction
 from registry.db.uploads import UploadSession
 from registry.errors import (
     BodyCut,
     DigestInvalid,
+    NoSpace,
     RegistryError,
     SizeInvalid,
+    TooManySessions,
     Unavailable,
     UploadConflict,
     UploadOutOfOrder,
@@ -27,28 +29,48 @@ from registry.errors import (
 from registry.oci.names import RepositoryName
 from registry.services.blobs import Blobs, Pushed
 from storage.digest import SHA256, Digest, Hasher, algorithm_of, digest_from, new_hasher
-from storage.driver import BlobDriver, UploadWriter
+from storage.driver import BlobDriver, Source, UploadWriter
 from storage.errors import StorageError, UploadDamaged, UploadMissing
 
 _KEPT_HASHERS = 4096
 
 
 class Chunk:
-    """The body of a PATCH or PUT. `span`: first and last position by Content-Range, if the client said."""
+    """The body of a push.
 
-    def __init__(self, body: AsyncIterator[bytes], span: tuple[int, int] | None = None) -> None:
+    Args:
+        body: its bytes as they come.
+        span: first and last position by Content-Range, if the client said.
+        source: what fills memory with it instead, never for an empty body.
+    """
+
+    def __init__(
+        self, body: AsyncIterator[bytes], span: tuple[int, int] | None = None, source: Source | None = None
+    ) -> None:
         self.span = span
+        self.source = source
         self._body = body
         self._first = b""
 
     async def is_empty(self) -> bool:
         """Say whether the body has no bytes at all. Raises BodyCut."""
+        if self.source is not None:
+            return False
         while not self._first:
             try:
                 self._first = await anext(self._body)
             except StopAsyncIteration:
                 return True
         return False
+
+    async def copy_to(self, writer: UploadWriter) -> None:
+        """Write all of the body. Raises BodyCut, StorageError."""
+        if self.source is not None:
+            while await writer.append_from(self.source):
+                pass
+        else:
+            async for data in self:
+                await writer.write(data)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Yield the body's bytes. Raises BodyCut."""
@@ -74,17 +96,32 @@ class _Open:
 
 
 class Uploads:
-    """Upload sessions of all repositories."""
+    """Upload sessions of all repositories.
 
-    def __init__(self, database: Database, driver: BlobDriver, blobs: Blobs) -> None:
+    Args:
+        max_sessions: most open sessions of one repository.
+        expire_s: seconds without a write after which a session is no longer open.
+    """
+
+    def __init__(
+        self, database: Database, driver: BlobDriver, blobs: Blobs, *, max_sessions: int, expire_s: int
+    ) -> None:
         self._database = database
         self._driver = driver
         self._blobs = blobs
+        self._max_sessions = max_sessions
+        self._expire_s = expire_s
         # Session id -> (generation, hash of what is acknowledged). A cache: losing an entry costs a rehash.
         self._hashers: OrderedDict[str, tuple[int, Hasher]] = OrderedDict()
 
     async def start(self, repository: RepositoryName, algorithm: str = SHA256) -> UploadSession:
-        """Begin a session. Raises InvalidDigest if the algorithm is not supported."""
+        """Begin a session.
+
+        Raises:
+            InvalidDigest: the algorithm is not supported.
+            TooManySessions: the repository has too many already.
+        """
+        self._database.check_room()
         hasher = new_hasher(algorithm)
         upload_id = str(uuid.uuid4())
         state = await self._driver.create_upload(upload_id)
@@ -98,8 +135,22 @@ class Uploads:
             digest=digest_from(algorithm, hasher),
             generation=0,
         )
-        await self._database.write(lambda tx: uploads.insert_session(tx, session))
+        try:
+            await self._database.write(lambda tx: self._insert(tx, session), durable=False)
+        except (TooManySessions, Unavailable):
+            with suppress(StorageError):
+                await self._driver.remove_upload(upload_id, state)
+            raise
         return session
+
+    async def _insert(self, transaction: Transaction, session: UploadSession) -> None:
+        most, age_s = self._max_sessions, self._expire_s
+        if await uploads.is_full(transaction, session.repository, most=most, age_s=age_s):
+            raise TooManySessions(
+                f"{session.repository} has {most} open uploads already: finish some, cancel some with DELETE, or wait: "
+                f"one that nobody writes to ends after {age_s} s"
+            )
+        await uploads.insert_session(transaction, session)
 
     async def find(self, repository: RepositoryName, upload_id: str) -> UploadSession:
         """Return a session.
@@ -120,6 +171,7 @@ class Uploads:
         Raises:
             UploadUnknown, UploadConflict, UploadOutOfOrder, SizeInvalid, BodyCut
         """
+        self._database.check_room()
         async with self._writing(repository, upload_id) as upload:
             _check_order(upload.session, chunk)
             cut = await _receive(upload, chunk)
@@ -137,37 +189,37 @@ class Uploads:
             DigestInvalid: the bytes hash to something else; the session has ended.
             UploadUnknown, UploadConflict, UploadOutOfOrder, SizeInvalid, BodyCut: the session stays.
         """
+        self._database.check_room()  # before anything is published, so that the session stays
         async with self._writing(repository, upload_id, algorithm_of(digest)) as upload:
             _check_order(upload.session, chunk)
             actual = await self._complete(upload, chunk, algorithm_of(digest))
             self._hashers.pop(upload_id, None)
             if actual != digest:
                 await upload.writer.discard()
-                await self._database.write(lambda tx: uploads.remove(tx, upload_id))
+                await self._database.write(lambda tx: uploads.remove(tx, upload_id), reserve=True)
                 raise _mismatch(digest, actual)
             try:
                 await self._blobs.store(upload.writer, digest, Pushed(repository, actor, session=upload_id))
             except (StorageError, Unavailable):
                 # Publishing discards what it can't finish: the session has no bytes any more.
-                with suppress(Unavailable):
-                    await self._database.write(lambda tx: uploads.remove(tx, upload_id))
+                with suppress(StorageError, Unavailable):
+                    await upload.writer.discard()
+                    await self._database.write(lambda tx: uploads.remove(tx, upload_id), reserve=True)
                 raise
 
-    async def push_whole(
-        self, repository: RepositoryName, digest: Digest, body: AsyncIterator[bytes], *, actor: str
-    ) -> None:
+    async def push_whole(self, repository: RepositoryName, digest: Digest, body: Chunk, *, actor: str) -> None:
         """Store a blob that comes in one request. Nothing is left of it if it fails.
 
         Raises:
             DigestInvalid, BodyCut
         """
+        self._database.check_room()
         upload_id = str(uuid.uuid4())
         state = await self._driver.create_upload(upload_id)
         hasher = new_hasher(algorithm_of(digest))
         writer = await self._driver.open_upload(upload_id, state, 0, hasher)
         try:
-            async for data in body:
-                await writer.write(data)
+            await body.copy_to(writer)
             await writer.flush()
             actual = digest_from(algorithm_of(digest), hasher)
             if actual != digest:
@@ -185,13 +237,13 @@ class Uploads:
         """
         async with self._writing(repository, upload_id) as upload:
             self._hashers.pop(upload_id, None)
-            await self._database.write(lambda tx: uploads.remove(tx, upload_id))
+            await self._database.write(lambda tx: uploads.remove(tx, upload_id), reserve=True)
             await upload.writer.discard()
 
     async def expire(self, session: UploadSession) -> None:
         """End a session nobody continues. Raises UploadBusy if somebody does just now."""
         await self._driver.remove_upload(session.id, session.state)
-        await self._database.write(lambda tx: uploads.remove(tx, session.id))
+        await self._database.write(lambda tx: uploads.remove(tx, session.id), reserve=True)
         self._hashers.pop(session.id, None)
 
     @asynccontextmanager
@@ -205,10 +257,9 @@ class Uploads:
                 yield upload
             finally:
                 await upload.writer.close()
-        except UploadMissing:
-            raise _unknown(upload_id) from None
-        except UploadDamaged:
-            # Power loss took acknowledged bytes of an unfinished upload: the client begins anew.
+        except (UploadMissing, UploadDamaged):
+            # Power loss took acknowledged bytes of an unfinished upload, or a crash came between publishing them and
+            # recording that: the client begins anew.
             await self.expire(await self.find(repository, upload_id))
             raise _unknown(upload_id) from None
 
@@ -268,7 +319,12 @@ class Uploads:
             digest=digest_from(before.algorithm, upload.hasher),
             generation=before.generation + 1,
         )
-        if not await self._database.write(lambda tx: uploads.advance(tx, before, session)):
+        try:
+            advanced = await self._database.write(lambda tx: uploads.advance(tx, before, session), durable=False)
+        except NoSpace:
+            await upload.writer.rewind(before.received)  # what is not acknowledged need not take room
+            raise
+        if not advanced:
             raise UploadConflict("another request changed this upload session")
         self._remember(session.id, session.generation, upload.hasher)
         return session
@@ -302,8 +358,7 @@ async def _receive(upload: _Open, chunk: Chunk) -> BodyCut | None:
         await writer.rehash(upload.hasher)
     try:
         try:
-            async for data in chunk:
-                await writer.write(data)
+            await chunk.copy_to(writer)
         except BodyCut as error:
             if chunk.span is not None:
                 raise

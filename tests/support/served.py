@@ -26,7 +26,13 @@ from urllib.parse import parse_qs
 
 from starlette.types import Receive, Scope, Send
 
-from registry.http import server, zerocopy
+from registry.http import zerocopy
+from registry.http.limits import Limits
+from registry.http.server import Serving
+from registry.http.sockets import bind
+from registry.http.supervisor import Supervisor
+from registry.http.tls import tls_context
+from tests.support.workers import children
 
 _MIXED = 48 * 1024  # little enough that a transport takes it at once, whether it can hand it on or not
 
@@ -78,6 +84,9 @@ class FileServer:
             await asyncio.sleep(0.5)
         if (self._folder / "fail-to-start").exists():
             raise RuntimeError("told not to start")
+        with contextlib.suppress(FileNotFoundError):
+            (self._folder / "one-fails-to-start").unlink()
+            raise RuntimeError("told that one should not start")
         await send({"type": "lifespan.startup.complete"})
         await receive()
         (self._folder / "stopped").touch()
@@ -148,7 +157,11 @@ class Connection:
         self.socket.settimeout(20)
         if receive_buffer is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.socket.connect(("127.0.0.1", port))
+        try:
+            self.socket.connect(("127.0.0.1", port))
+        except OSError:
+            self.socket.close()
+            raise
         if tls is not None:
             self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
         self._file = self.socket.makefile("rb")
@@ -249,7 +262,9 @@ class Process:
             return connection.answer()
 
     def open_files(self) -> int:
-        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+        """How many files the worker has open."""
+        (worker,) = children(self.process.pid)
+        return len(os.listdir(f"/proc/{worker}/fd"))
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Ask it to end; its exit code."""
@@ -270,26 +285,33 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--loop", choices=["uvloop", "asyncio"], default="uvloop")
     parser.add_argument("--tls", action="store_true", help="with FOLDER/certificate.pem and FOLDER/key.pem")
-    parser.add_argument("--stall", type=float, default=zerocopy.STALL_SECONDS)
-    parser.add_argument("--keep-alive", type=float, default=server.KEEP_ALIVE_SECONDS)
+    parser.add_argument("--stall", type=float, default=Limits().stall)
+    parser.add_argument("--idle", type=float, default=Limits().idle)
+    parser.add_argument("--drain", type=float, default=30)
+    parser.add_argument("--connections", type=int, default=Limits().connections)
     given = parser.parse_args()
     client_ca = given.folder / "client-ca.pem"
-    zerocopy.STALL_SECONDS = given.stall
-    server.KEEP_ALIVE_SECONDS = given.keep_alive
     logging.basicConfig(level=logging.INFO)
-    with contextlib.suppress(BrokenPipeError):
-        server.run(
-            FileServer(given.folder),
-            host=given.host,
-            port=given.port,
-            on_listening=lambda address: print(*address, flush=True),
-            certificate=given.folder / "certificate.pem" if given.tls else None,
-            key=given.folder / "key.pem" if given.tls else None,
-            client_ca=client_ca if client_ca.exists() else None,
-            loop=given.loop,
-        )
+    pem = given.folder / "certificate.pem"
+    serving = Serving(
+        make_app=lambda: FileServer(given.folder),
+        limits=Limits(connections=given.connections, idle=given.idle, stall=given.stall),
+        tls=tls_context(pem, given.folder / "key.pem", client_ca if client_ca.exists() else None)
+        if given.tls
+        else None,
+        loop=given.loop,
+        drain=given.drain,
+    )
+    with contextlib.suppress(BrokenPipeError), bind(given.host, given.port) as listeners:
+        Supervisor(
+            listeners.listen(given.workers),
+            serving,
+            reload=lambda: serving,
+            on_ready=lambda: print(*listeners.address, flush=True),
+        ).run()
 
 
 if __name__ == "__main__":

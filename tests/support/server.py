@@ -33,12 +33,18 @@ class Server:
         folder: where the data (`data/`) and the log (`server.log`) go; made when missing.
         settings: environment variables beside the present ones, e.g. `{"STOWAGE_MANIFESTS__SPARSE": "allow"}`.
         arguments: more arguments for `stowage serve`.
+        wrapper: a command that is put before the server's, and leads to it in the same process.
 
     The environment is handed on whole, so that coverage measures the server too.
     """
 
     def __init__(
-        self, folder: Path, settings: Mapping[str, str] | None = None, arguments: tuple[str, ...] = ()
+        self,
+        folder: Path,
+        settings: Mapping[str, str] | None = None,
+        arguments: tuple[str, ...] = (),
+        *,
+        wrapper: tuple[str, ...] = (),
     ) -> None:
         self.data = folder / "data"
         self.log_file = folder / "server.log"
@@ -46,7 +52,9 @@ class Server:
         self.port = free_port()
         self._settings = dict(settings or {})
         self._arguments = arguments
+        self._wrapper = wrapper
         self._process: subprocess.Popen[bytes] | None = None
+        self._log_begins = 0
         self.data.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Self:
@@ -85,16 +93,17 @@ class Server:
         return self._process is not None and self._process.poll() is None
 
     def start(self, *, ready_within: float = 30.0) -> None:
-        """Start the process and wait until GET /readyz answers 200.
+        """Start the process and wait until it says that it listens, and GET /readyz answers 200.
 
         Raises:
             ServerError: it ended first, or was not ready after `ready_within` seconds.
         """
         if self.running:
             raise ServerError("the server is running already")
-        command = [sys.executable, "-m", "registry", "serve", "--data", str(self.data)]
+        command = [*self._wrapper, sys.executable, "-m", "registry", "serve", "--data", str(self.data)]
         command += ["--host", self.host, "--port", str(self.port), *self._arguments]
         with self.log_file.open("ab") as log:
+            self._log_begins = log.tell()
             self._process = subprocess.Popen(
                 command,
                 cwd=ROOT,
@@ -162,12 +171,18 @@ class Server:
                     self._process = None
                     raise ServerError(f"the server ended with status {status} before it was ready\n{self.log_tail()}")
                 try:
-                    if client.get("/readyz", timeout=2).status_code == httpx.codes.OK:
+                    # Not every worker may be ready when the first one answers.
+                    if self._has_greeted() and client.get("/readyz", timeout=2).status_code == httpx.codes.OK:
                         return
                 except httpx.TransportError:
                     pass  # not listening yet
                 time.sleep(0.05)
         raise ServerError(f"GET /readyz did not answer 200 within {seconds:.0f} s\n{self.log_tail()}")
+
+    def _has_greeted(self) -> bool:
+        with self.log_file.open("rb") as log:
+            log.seek(self._log_begins)
+            return b" listening on " in log.read()
 
 
 class ServerFactory:

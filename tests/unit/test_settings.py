@@ -1,6 +1,7 @@
 """Settings: precedence, errors that say what is wrong, and that each one is documented."""
 
 from collections.abc import Iterator
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,15 @@ def test_the_command_line_wins_over_environment_over_file_over_default(
         ("http: {port: x}", ["http.port", "integer", "'x'"]),
         ("http: {port: 70000}", ["http.port", "65535"]),
         ("http: 3", ["http", "dictionary"]),
+        ("http: {trusted_proxies: [10.0.0.0/8, proxy]}", ["http.trusted_proxies", "10.0.0.0/8", "'proxy'"]),
+        ("http: {trusted_proxies: [10.0.0.1/8]}", ["http.trusted_proxies", "host bits"]),
+        ("http: {trusted_proxies: 7}", ["http.trusted_proxies", "tuple"]),
+        ("http: {limits: {connections: 0}}", ["http.limits.connections", "1"]),
+        ("http: {limits: {idle: 0s}}", ["http.limits.idle", "1"]),
+        ("http: {limits: {size: 1}}", ["http.limits.size", "head_size"]),
+        ("names: {max_repository_length: 256}", ["names.max_repository_length", "255"]),
+        ("names: {max_tag_length: 129}", ["names.max_tag_length", "128"]),
+        ("uploads: {max_sessions: 0}", ["uploads.max_sessions", "1"]),
         ("http: {public_url: ftp://x}", ["http.public_url", "https://"]),
         ("http: {public_url: 'https://x/y'}", ["http.public_url", "nothing after it"]),
         ("uploads: {expire: 5x}", ["uploads.expire", "15m"]),
@@ -73,6 +83,16 @@ def test_an_error_in_the_environment_names_the_variable(monkeypatch: pytest.Monk
         load_settings()
 
 
+@pytest.mark.parametrize("text", ["10.0.0.0/8, 127.0.0.1,", "10.0.0.0/8,127.0.0.1"])
+def test_networks_come_as_a_list_or_a_string(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    networks = (ip_network("10.0.0.0/8"), ip_network("127.0.0.1/32"))
+    file = write(tmp_path, "http: {trusted_proxies: [10.0.0.0/8, 127.0.0.1]}")
+    assert load_settings(file).http.trusted_proxies == networks
+    assert load_settings(write(tmp_path, f"http: {{trusted_proxies: '{text}'}}")).http.trusted_proxies == networks
+    monkeypatch.setenv("STOWAGE_HTTP__TRUSTED_PROXIES", text)
+    assert load_settings().http.trusted_proxies == networks
+
+
 def test_an_unknown_section_in_the_environment_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STOWAGE_HTPP__PORT", "1")
     with pytest.raises(SettingsError, match="STOWAGE_HTPP__PORT"):
@@ -96,7 +116,7 @@ def leaves(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, str, s
         if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
             yield from leaves(info.annotation, f"{path}{name}.")
         else:
-            default = "" if info.default is None else f"`{info.default}`"
+            default = "" if info.default in (None, ()) else f"`{info.default}`"
             yield f"{path}{name}", default, info.description or ""
 
 

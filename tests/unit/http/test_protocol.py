@@ -6,13 +6,65 @@ from collections.abc import Iterator
 
 import pytest
 
-from registry.http.protocol import HEAD_BYTES, HEADER_COUNT, PIPELINED_REQUESTS
+from registry.http.limits import Limits
+from registry.http.protocol import PIPELINED_REQUESTS
 from tests.support.served import Answer, Connection, Process
 
+HEAD_BYTES = Limits().head_size
+HEADER_COUNT = Limits().headers
 HOST = b"Host: registry\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
 
 MALFORMED = {
+    "HTTP/2.0": b"GET / HTTP/2.0\r\n" + HOST + b"\r\n",
+    "HTTP/0.9": b"GET / HTTP/0.9\r\n" + HOST + b"\r\n",
+    "no version": b"GET /\r\n" + HOST + b"\r\n",
+    "another coding": b"PUT / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: gzip, chunked\r\n\r\n",
+    "an unknown coding": b"PUT / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    "chunked in quotes": b"PUT / HTTP/1.1\r\n" + HOST + b'Transfer-Encoding: "chunked"\r\n\r\n0\r\n\r\n',
+    "chunked, then not": b"PUT / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+    "a control character before chunked": b"PUT / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: \x0bchunked\r\n\r\n",
+    "no coding": b"PUT / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding:\r\n\r\n",
+    "space before the colon of a coding": b"PUT / HTTP/1.1\r\n"
+    + HOST
+    + b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+    "trailing LF in a header": b"GET / HTTP/1.1\r\nHost: a\nX: y\r\n\r\n",
+    "LF at the end": b"GET / HTTP/1.1\r\nHost: a\r\n\n",
+    "CR alone": b"GET / HTTP/1.1\rHost: a\r\r",
+    "space before the first header": b"GET / HTTP/1.1\r\n Host: a\r\n\r\n",
+    "a header without a name": b"GET / HTTP/1.1\r\n" + HOST + b": x\r\n\r\n",
+    "a header without a colon": b"GET / HTTP/1.1\r\n" + HOST + b"X\r\n\r\n",
+    "NUL in a name": b"GET / HTTP/1.1\r\n" + HOST + b"X\x00: x\r\n\r\n",
+    "a name beyond ASCII": b"GET / HTTP/1.1\r\n" + HOST + b"X\xe9: x\r\n\r\n",
+    "brackets in a name": b"GET / HTTP/1.1\r\n" + HOST + b"X(a): x\r\n\r\n",
+    "DEL in a value": b"GET / HTTP/1.1\r\n" + HOST + b"X: \x7f\r\n\r\n",
+    "a space in Host": b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
+    "a path in Host": b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n",
+    "a user in Host": b"GET / HTTP/1.1\r\nHost: a@b\r\n\r\n",
+    "a wrong port in Host": b"GET / HTTP/1.1\r\nHost: a:b\r\n\r\n",
+    "a negative length": b"PUT / HTTP/1.1\r\n" + HOST + b"Content-Length: -1\r\n\r\n",
+    "a length in hex": b"PUT / HTTP/1.1\r\n" + HOST + b"Content-Length: 0x3\r\n\r\nabc",
+    "a length of two words": b"PUT / HTTP/1.1\r\n" + HOST + b"Content-Length: 3 0\r\n\r\nabc",
+    "an empty length": b"PUT / HTTP/1.1\r\n" + HOST + b"Content-Length:\r\n\r\n",
+    "a length in other digits": b"PUT / HTTP/1.1\r\n" + HOST + "Content-Length: \u0663\r\n\r\nabc".encode(),
+    "two lengths under HTTP/1.0": b"GET / HTTP/1.0\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
+    "a signed chunk": b"PUT /about HTTP/1.1\r\n" + HOST + CHUNKED + b"\r\n+3\r\nabc\r\n0\r\n\r\n",
+    "a negative chunk": b"PUT /about HTTP/1.1\r\n" + HOST + CHUNKED + b"\r\n-3\r\nabc\r\n0\r\n\r\n",
+    "a chunk with 0x": b"PUT /about HTTP/1.1\r\n" + HOST + CHUNKED + b"\r\n0x3\r\nabc\r\n0\r\n\r\n",
+    "a chunk with a space": b"PUT /about HTTP/1.1\r\n" + HOST + CHUNKED + b"\r\n3 \r\nabc\r\n0\r\n\r\n",
+    "a chunk beyond 64 bits": b"PUT /about HTTP/1.1\r\n" + HOST + CHUNKED + b"\r\n10000000000000003\r\nabc\r\n",
+    "a chunk without a size": b"PUT /about HTTP/1.1\r\n" + HOST + CHUNKED + b"\r\n\r\nabc\r\n0\r\n\r\n",
+    "LF after a chunk's size": b"PUT /about HTTP/1.1\r\n" + HOST + CHUNKED + b"\r\n3\nabc\r\n0\r\n\r\n",
+    "LF after a chunk": b"PUT /about HTTP/1.1\r\n" + HOST + CHUNKED + b"\r\n3\r\nabc\n0\r\n\r\n",
+    "LF in an extension": b"PUT /about HTTP/1.1\r\n" + HOST + CHUNKED + b"\r\n3;a\nabc\r\n0\r\n\r\n",
+    "a line end in a quoted extension": b"PUT /about HTTP/1.1\r\n" + HOST + CHUNKED + b'\r\n3;a="\r\n"\r\nabc\r\n',
+    "a length in the trailer": b"PUT /about HTTP/1.1\r\n" + HOST + CHUNKED + b"\r\n0\r\nContent-Length: 5\r\n\r\n",
+    "a folded trailer": b"PUT /about HTTP/1.1\r\n" + HOST + CHUNKED + b"\r\n0\r\nX: y\r\n z\r\n\r\n",
+    "upgrade with length and chunks": b"PUT / HTTP/1.1\r\n"
+    + HOST
+    + b"Connection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 3\r\n"
+    + CHUNKED
+    + b"\r\n0\r\n\r\n",
     "garbage": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     "bad method": b"FETCH / HTTP/1.1\r\n" + HOST + b"\r\n",
     "method in lower case": b"get / HTTP/1.1\r\n" + HOST + b"\r\n",
@@ -60,7 +112,7 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     (folder / "content").write_bytes(bytes(4 * 1024 * 1024))
     with Process(folder, "--loop", request.param) as process:
         yield process
-    assert "WARNING" not in process.log() and "ERROR" not in process.log()
+        assert "WARNING" not in process.log() and "ERROR" not in process.log()
 
 
 def _refusal(connection: Connection, status: int) -> Answer:
@@ -92,19 +144,18 @@ def test_malformed_requests_are_refused(served: Process, request_bytes: bytes, p
         assert connection.answer().status == 200
 
 
-@pytest.mark.parametrize(
-    ("line", "status"),
-    [
-        (b"GET / HTTP/2.0\r\n", 505),
-        (b"GET / HTTP/0.9\r\n", 505),
-        (b"GET /\r\n", 505),
-        (b"PUT / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n", 501),
-    ],
-)
-def test_what_is_not_spoken_here_is_refused(served: Process, line: bytes, status: int) -> None:
+@pytest.mark.parametrize("value", [b"3", b"003", b"  3", b"3  ", b"\t3\t"])
+def test_lengths_may_have_zeros_before_and_blanks_around_them(served: Process, value: bytes) -> None:
     with served.connect() as connection:
-        connection.send(line + HOST + b"\r\n")
-        _refusal(connection, status)
+        connection.send(b"PUT /about/x HTTP/1.1\r\n" + HOST + b"Content-Length: " + value + b"\r\n\r\nabc")
+        assert json.loads(connection.answer().body)["length"] == "3"
+
+
+@pytest.mark.parametrize("host", [b"", b"a:5000", b"[::1]:5000", b"127.0.0.1", b"a_b.example.", b"%41", b"a  "])
+def test_hosts_that_are_accepted(served: Process, host: bytes) -> None:
+    with served.connect() as connection:
+        connection.send(b"PUT /about/x HTTP/1.1\r\nHost: " + host + b"\r\nTransfer-Encoding: Chunked \r\n\r\n0\r\n\r\n")
+        assert connection.answer().status == 200
 
 
 @pytest.mark.parametrize(
@@ -207,6 +258,15 @@ def test_requests_ahead_of_their_answers_are_bounded(served: Process) -> None:
         for _ in range(1 + PIPELINED_REQUESTS):
             assert connection.answer().status == 200
         _refusal(connection, 400)
+
+
+def test_a_hundred_answers_may_be_ready_at_once(served: Process) -> None:
+    with served.connect() as connection:
+        connection.ask("/slow")
+        connection.send((b"GET /early HTTP/1.1\r\n" + HOST + b"\r\n") * PIPELINED_REQUESTS)
+        assert connection.answer().body == b"slept"
+        for _ in range(PIPELINED_REQUESTS):
+            assert connection.answer().body == b"no"
 
 
 def test_more_requests_than_that_may_come_when_they_wait_in_the_network(served: Process) -> None:

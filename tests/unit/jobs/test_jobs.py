@@ -36,7 +36,8 @@ class Registry:
         self.root = folder / "storage"
         self.database = SqliteDatabase(folder / "db")
         self.driver = FilesystemDriver(self.root)
-        self.uploads = Uploads(self.database, self.driver, Blobs(self.database, self.driver, OpenPolicy()))
+        blobs = Blobs(self.database, self.driver, OpenPolicy())
+        self.uploads = Uploads(self.database, self.driver, blobs, max_sessions=1000, expire_s=3600)
 
     async def run(self, job: Job) -> None:
         await JobRunner(self.database, [job], owner="test").run_due()
@@ -101,8 +102,8 @@ async def test_of_many_processes_one_does_a_job(registry: Registry) -> None:
 
 
 async def test_a_lease_that_was_taken_over_can_not_be_renewed(registry: Registry) -> None:
-    first = await registry.database.write(lambda tx: jobs.take(tx, "test", owner="a", lease_s=0))
-    second = await registry.database.write(lambda tx: jobs.take(tx, "test", owner="b", lease_s=60))
+    first = await registry.database.write(lambda tx: jobs.take(tx, "test", owner="a", lease_s=0, pause_s=60))
+    second = await registry.database.write(lambda tx: jobs.take(tx, "test", owner="b", lease_s=60, pause_s=60))
     assert (first, second) == (1, 2)
     with pytest.raises(LeaseLost):
         await Lease(registry.database, "test", 1).renew()
@@ -160,7 +161,7 @@ async def test_objects_without_a_row_are_removed_once_old(registry: Registry) ->
     old, young = await registry.publish(b"old"), await registry.publish(b"young")
     age(old, 90_000)
     content = b"pushed"
-    await registry.uploads.push_whole(NAME, digest_bytes(content), one(content), actor="test")
+    await registry.uploads.push_whole(NAME, digest_bytes(content), Chunk(one(content)), actor="test")
     for file in (registry.root / "blobs").rglob("*"):
         if file.is_file() and file != young:
             age(file, 90_000)
