@@ -1,113 +1,141 @@
 """SIGKILL while eight clients write: what was acknowledged is there, and nothing is there by halves."""
 
+import os
 import random
 import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 
-import httpx
+import pytest
 
-from tests.factories import digest_of
-from tests.faults.writers import SHARED, Writer, expect
-from tests.support.server import Server, ServerFactory
+from tests.faults.check import Check
+from tests.faults.ledger import BLOB, MANIFEST, REFERRER, TAG, Ledger
+from tests.faults.leftovers import database_of, leftovers
+from tests.faults.writers import SHARED, Writer
+from tests.support.served import eventually
+from tests.support.server import Server, ServerError, ServerFactory, new_client
 
-ROUNDS = 3
+LONG = os.environ.get("STOWAGE_LONG") == "1"
+ROUNDS = 200 if LONG else 3
 WRITERS = 8
+KEPT = 5
+"""After so many rounds writers turn to new repositories, so that looking at them all stays quick."""
 
 
-def new_client(server: Server) -> httpx.Client:
-    """A client of this server, without the time that reading certificates takes."""
-    return httpx.Client(base_url=server.url, timeout=30, trust_env=False, verify=False)  # noqa: S501 - plain HTTP
-
-
-def test_what_was_acknowledged_survives_sigkill(fresh_server: ServerFactory) -> None:
-    server = fresh_server()
-    writers = [Writer(lambda: new_client(server), number) for number in range(WRITERS)]
-    for _ in range(ROUNDS):
-        before = sum(writer.acknowledged for writer in writers)
-        for writer in writers:
-            writer.start()
-        time.sleep(random.uniform(0.7, 1.5))
-        server.kill()
-        for writer in writers:
-            writer.join(30)
-            assert not writer.is_alive(), f"{writer.name} hangs"
-            if writer.failure is not None:
-                raise writer.failure
-        assert sum(writer.acknowledged for writer in writers) > before, "no writer got anything done"
+@pytest.mark.timeout(7200 if LONG else 300)
+@pytest.mark.parametrize("workers", [1, 2] if LONG else [2])
+def test_what_was_acknowledged_survives_sigkill(fresh_server: ServerFactory, workers: int) -> None:
+    server = fresh_server("--workers", str(workers))
+    seed = os.environ.get("STOWAGE_SEED") or os.urandom(4).hex()
+    print(f"STOWAGE_SEED={seed}")
+    moments, ledger = random.Random(seed), Ledger()
+    for turn in range(ROUNDS):
+        writers = writers_of(server, ledger, turn, seed)
+        write_until(writers, partial(wait_for_a_moment, ledger, writers, moments), server.kill)
+        if moments.random() < 0.3:  # and again while it recovers
+            with suppress(ServerError):
+                server.start(ready_within=moments.uniform(0.05, 1.0))
+            server.kill()
         server.start()
-        with new_client(server) as client:
-            for writer in writers:
-                check_blobs(client, writer)
-                check_manifests(client, writer)
-                check_tags(client, writer)
-                check_session(client, writer)
-            check_shared(client, writers)
-        writers = [writer.again() for writer in writers]
+        written = [*(writer.repository for writer in writers), SHARED]
+        losses = look_at(server, ledger, written if turn < ROUNDS - 1 else ledger.repositories, moments)
+        assert losses == [], f"round {turn}"
+    print(f"{ROUNDS} rounds, {ledger.acknowledged} requests acknowledged")
+    assert leftovers(server) == []
+    ledger.sessions.clear()
+    assert look_at(server, ledger, ledger.repositories, None) == []
 
 
-def check_blobs(client: httpx.Client, writer: Writer) -> None:
-    """Every blob is there with its bytes, or gone, as acknowledged."""
-    for digest in writer.blobs:
-        response = client.get(f"/v2/{writer.repository}/blobs/{digest}")
-        assert response.status_code in {200, 404}, response.text
-        writer.blobs.settle(digest, response.status_code == 200)
-        assert response.status_code == 404 or response.content == writer.contents[digest]
+def writers_of(server: Server, ledger: Ledger, turn: int, seed: str, *, lenient: bool = False) -> list[Writer]:
+    """The writers of a round."""
+    return [
+        Writer(
+            lambda: new_client(server),
+            ledger,
+            f"faults/{turn // KEPT}/writer-{number}",
+            f"{seed}-{turn}-{number}",
+            lenient=lenient,
+        )
+        for number in range(WRITERS)
+    ]
 
 
-def check_manifests(client: httpx.Client, writer: Writer) -> None:
-    """Every manifest is there with its bytes and all it refers to, or gone, as acknowledged."""
-    for digest in writer.manifests:
-        response = client.get(f"/v2/{writer.repository}/manifests/{digest}")
-        assert response.status_code in {200, 404}, response.text
-        writer.manifests.settle(digest, response.status_code == 200)
-        if response.status_code == 200:
-            assert response.content == writer.contents[digest]
-            for layer in writer.layers[digest]:
-                expect(client.head(f"/v2/{writer.repository}/blobs/{layer}"), 200)
+def wait_for_a_moment(ledger: Ledger, writers: list[Writer], choice: random.Random) -> None:
+    """Wait until some more is acknowledged, however fast this machine is, and a moment longer."""
+    enough = ledger.acknowledged + choice.randrange(1, 150)
+    eventually(lambda: ledger.acknowledged >= enough or not all(writer.is_alive() for writer in writers), 120)
+    time.sleep(choice.uniform(0, 0.1))
 
 
-def check_tags(client: httpx.Client, writer: Writer) -> None:
-    """Every tag names what it was acknowledged to name, which is there; the list agrees."""
-    for tag in writer.tags:
-        response = client.head(f"/v2/{writer.repository}/manifests/{tag}")
-        assert response.status_code in {200, 404}
-        digest = response.headers["docker-content-digest"] if response.status_code == 200 else None
-        writer.tags.settle(tag, digest)
-        assert digest is None or writer.manifests[digest] == {True}
-    expected = sorted(tag for tag in writer.tags if writer.tags[tag] != {None})
-    response = client.get(f"/v2/{writer.repository}/tags/list")
-    listed = response.json()["tags"] if response.status_code == 200 else []
-    assert listed == expected
+def write_until(writers: list[Writer], moment: Callable[[], None], kill: Callable[[], None]) -> None:
+    """Let writers write until the moment when the server is killed."""
+    for writer in writers:
+        writer.start()
+    moment()
+    kill()
+    for writer in writers:
+        writer.join(60)
+        assert not writer.is_alive(), f"{writer.name} hangs"
+        if writer.failure is not None:
+            raise writer.failure
 
 
-def check_session(client: httpx.Client, writer: Writer) -> None:
-    """An open upload goes on from what the server says it has, which is what was acknowledged or more."""
-    session, writer.session = writer.session, None
-    if session is None:
-        return
-    digest = digest_of(session.content)
-    response = client.get(session.location)
-    if response.status_code == 404:
-        assert session.ending, "an upload session that was acknowledged is gone"
-        return
-    last = int(expect(response, 204).headers["range"].partition("-")[2])
-    received = last + 1 if last or session.received == 1 else 0
-    assert session.received <= received <= len(session.content)
-    span = {"Content-Range": f"{received}-{len(session.content) - 1}"} if received < len(session.content) else {}
-    writer.contents[digest] = session.content
-    with writer.blobs.change(digest, True):
-        rest = session.content[received:]
-        expect(client.put(session.location, params={"digest": digest}, content=rest, headers=span), 201)
-    assert client.get(f"/v2/{writer.repository}/blobs/{digest}").content == session.content
+def look_at(server: Server, ledger: Ledger, repositories: list[str], choice: random.Random | None) -> list[str]:
+    """Compare what the server has with the ledger, which then begins anew with that.
+
+    Args:
+        server: the server, recovered.
+        ledger: what it acknowledged.
+        repositories: which to look at.
+        choice: which of the open uploads are finished, and which are left to writers; all are finished without.
+    """
+    with new_client(server) as client:
+        check = Check(client, ledger)
+        for repository in repositories:
+            check.repository(repository)
+        check.settle()
+        for session in [one for one in ledger.sessions if one.repository in repositories]:
+            if session.ended > time.time():
+                check.session(session, leave=choice is not None and choice.random() < 0.5)
+            if session.ended <= time.time():
+                ledger.sessions.remove(session)
+    return check.losses
 
 
-def check_shared(client: httpx.Client, writers: list[Writer]) -> None:
-    """The tag that all writers moved names a whole image, once one was acknowledged."""
-    response = client.get(f"/v2/{SHARED}/manifests/latest")
-    if response.status_code == 404:
-        assert sum(writer.shared_acknowledged for writer in writers) == 0
-        return
-    manifest = expect(response, 200).json()
-    for descriptor in (manifest["config"], *manifest["layers"]):
-        content = expect(client.get(f"/v2/{SHARED}/blobs/{descriptor['digest']}"), 200).content
-        assert digest_of(content) == descriptor["digest"]
-        assert len(content) == descriptor["size"]
+def enough_to_lose(ledger: Ledger, repository: str) -> bool:
+    """Whether there is something of each kind."""
+    there = [len(ledger.known(repository, kind)) for kind in (BLOB, TAG, MANIFEST, REFERRER)]
+    gone = any(ledger.possible(key) == {None} for key in ledger.keys(repository) if key.kind == BLOB)
+    return gone and all(count >= least for count, least in zip(there, (5, 3, 4, 1), strict=True))
+
+
+def test_the_check_finds_losses(fresh_server: ServerFactory) -> None:
+    server, ledger = fresh_server(), Ledger()
+    writer = Writer(lambda: new_client(server), ledger, "faults/losses", "losses")
+    write_until([writer], lambda: eventually(lambda: enough_to_lose(ledger, writer.repository), 60), server.kill)
+    server.start()
+    assert look_at(server, ledger, ledger.repositories, random.Random(0)) == []
+    lost_tags = ledger.known(writer.repository, TAG)
+    lost = {kind: list(ledger.known(writer.repository, kind)) for kind in (BLOB, MANIFEST, TAG, REFERRER)}
+    back = next(key for key in ledger.keys(writer.repository) if key.kind == BLOB and ledger.possible(key) == {None})
+    objects = {file.name.partition("-")[0]: file for file in (server.data / "storage" / "blobs").rglob("*-*")}
+    server.stop()
+    (missing, changed, unlinked), (untagged, moved) = lost[BLOB][:3], lost[TAG][:2]
+    objects[missing.name.partition(":")[2]].unlink()
+    file = objects[changed.name.partition(":")[2]]
+    file.write_bytes(bytes(file.stat().st_size))
+    with database_of(server) as database:
+        find = "SELECT id FROM blobs WHERE digest = ?"
+        ((unlinked_id,), (back_id,)) = (database.execute(find, (key.name,)).fetchone() for key in (unlinked, back))
+        database.execute("UPDATE links SET deleted_at = 1 WHERE blob_id = ?", (unlinked_id,))
+        database.execute("UPDATE links SET deleted_at = NULL WHERE blob_id = ?", (back_id,))
+        database.execute("DELETE FROM tags WHERE name = ?", (untagged.name,))
+        (other,) = database.execute("SELECT id FROM manifests WHERE digest <> ?", (lost_tags[moved],)).fetchone()
+        database.execute("UPDATE tags SET manifest_id = ? WHERE name = ?", (other, moved.name))
+        database.execute("UPDATE manifests SET subject = NULL WHERE digest = ?", (lost[REFERRER][0].name,))
+        database.execute("UPDATE manifests SET deleted_at = 1 WHERE digest = ?", (lost[MANIFEST][0].name,))
+    server.start()
+    losses = look_at(server, ledger, [writer.repository], None)
+    for key in (missing, changed, unlinked, back, untagged, moved, lost[REFERRER][0], lost[MANIFEST][0]):
+        assert any(loss.startswith(f"{key}:") for loss in losses), f"{key} is not among {losses}"

@@ -1,215 +1,310 @@
-"""A client that writes at random and knows, of all it did, what must be there: before, after and during a crash."""
+"""Clients that write at random and enter in a ledger what they asked for and what they were told, until a crash."""
 
 import random
 import threading
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Generic, TypeVar
 
 import httpx
 
-from tests.factories import OCI_MANIFEST, digest_of, image_manifest, random_bytes
+from tests.factories import (
+    EMPTY,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    artifact_manifest,
+    descriptor,
+    digest_of,
+    image_manifest,
+    index_manifest,
+    pieces,
+)
+from tests.faults.ledger import BLOB, MANIFEST, REFERRER, TAG, THERE, Key, Ledger, Session
 
 SHARED = "faults/shared"
-"""A repository whose tag `latest` all writers move."""
+"""A repository that all writers push to, and whose tag `latest` all of them move and delete."""
 
-K = TypeVar("K", bound=Hashable)
-V = TypeVar("V", bound=Hashable)
+ACCEPT = {"Accept": f"{OCI_MANIFEST}, {OCI_INDEX}"}
+"""What clients send with GET of a manifest; some registries have none without it."""
 
-
-class Known(Generic[K, V]):
-    """For each key the values that it may have: one, or two while a change is not acknowledged."""
-
-    def __init__(self, absent: V) -> None:
-        self._absent = absent
-        self._values: dict[K, set[V]] = {}
-
-    def __iter__(self) -> Iterator[K]:
-        return iter(list(self._values))
-
-    def __getitem__(self, key: K) -> set[V]:
-        return self._values.get(key, {self._absent})
-
-    def having(self, value: V) -> list[K]:
-        """Keys that have this value, for sure."""
-        return [key for key, values in self._values.items() if values == {value}]
-
-    @contextmanager
-    def change(self, key: K, value: V) -> Iterator[None]:
-        """A change, acknowledged if the block ends without an error."""
-        self._values[key] = self[key] | {value}
-        yield
-        self._values[key] = {value}
-
-    def settle(self, key: K, value: V) -> None:
-        """Take note of what was found after a crash. Raises AssertionError if it can't be."""
-        assert value in self[key], f"{key}: found {value!r}, expected one of {self[key]!r}"
-        self._values[key] = {value}
+_TAGS = 8
 
 
-@dataclass
-class Session:
-    """An upload that goes on over several rounds. `ending`: a PUT was sent and not answered."""
+@dataclass(frozen=True)
+class Sizes:
+    """How large contents are, in bytes: one of these is drawn for each."""
 
-    location: str
-    content: bytes
-    received: int = 0
-    ending: bool = False
+    blobs: tuple[int, ...] = (10, 5000, 200_000)
+    uploads: tuple[int, ...] = (100_000, 3_000_000)
+    chunks: tuple[int, ...] = (2, 70_000, 1_500_000)
 
 
 class Writer(threading.Thread):
-    """Writes until the server is gone.
+    """Does one thing after another until the server is gone.
 
     Args:
         make_client: makes a client of the server, of one's own.
-        number: tells writers apart, and seeds their choices.
+        ledger: where all writers enter what they do.
+        repository: where nobody else writes.
+        seed: what its choices follow from.
+        sizes: of what it pushes.
+        lenient: do without what the server refuses, instead of failing; for registries that can do less.
+
+    Attributes:
+        acknowledged: how many things it has done.
+        failure: what went wrong, other than the server's end.
     """
 
-    def __init__(self, make_client: Callable[[], httpx.Client], number: int) -> None:
-        super().__init__(name=f"writer-{number}", daemon=True)
-        self.repository = f"faults/writer-{number}"
-        self.blobs: Known[str, bool] = Known(False)
-        self.manifests: Known[str, bool] = Known(False)
-        self.tags: Known[str, str | None] = Known(None)
-        self.contents: dict[str, bytes] = {}
-        self.layers: dict[str, list[str]] = {}
-        self.shared_acknowledged = 0
+    def __init__(
+        self,
+        make_client: Callable[[], httpx.Client],
+        ledger: Ledger,
+        repository: str,
+        seed: str,
+        *,
+        sizes: Sizes | None = None,
+        lenient: bool = False,
+    ) -> None:
+        super().__init__(name=repository, daemon=True)
+        self.repository = repository
         self.acknowledged = 0
         self.failure: BaseException | None = None
-        self.session: Session | None = None
+        self.leave = threading.Event()
+        self._given = (make_client, ledger, repository, f"{seed}+")
         self._make_client = make_client
-        self._random = random.Random(number)
+        self._ledger = ledger
+        self._random = random.Random(seed)
+        self._sizes = sizes or Sizes()
+        self._lenient = lenient
+        self._doings = [self._push_loose, self._push_image, self._push_image, self._push_index, self._push_artifact]
+        self._doings += [self._move_tag, self._delete_tag, self._delete_manifest, self._delete_loose, self._mount]
+        self._doings += [self._push_shared, self._push_shared, self._delete_shared, self._cancel]
+        self._doings += [self._go_on, self._go_on, self._go_on]
 
     def again(self) -> "Writer":
-        """A thread that goes on with the knowledge of this one, which has ended."""
-        other = Writer(self._make_client, 0)
-        other.__dict__.update({name: value for name, value in vars(self).items() if not name.startswith("_")})
-        other.name, other._random = self.name, self._random
-        return other
+        """A thread that goes on where this one has ended."""
+        return Writer(*self._given, sizes=self._sizes, lenient=self._lenient)
 
     def run(self) -> None:
-        """Do one thing after another."""
-        doings = [self.push_loose, self.push_image, self.push_image, self.move_tag, self.untag]
-        doings += [self.delete_manifest, self.delete_loose, self.push_shared, self.go_on, self.go_on]
+        """Write until the server is gone, or until told to leave."""
         with self._make_client() as client:
-            while True:
+            while not self.leave.is_set():
+                doing = self._random.choice(self._doings)
                 try:
-                    self._random.choice(doings)(client)
+                    doing(client)
                     self.acknowledged += 1
                 except httpx.TransportError:
                     return  # the crash
                 except BaseException as error:  # noqa: BLE001 - handed to the test, which raises it
-                    self.failure = error
-                    return
+                    if not self._lenient:
+                        self.failure = error
+                        return
+                    self._doings = [other for other in self._doings if other != doing] or [self._push_loose]
 
-    def push_loose(self, client: httpx.Client) -> None:
-        """Push a blob that no manifest will refer to."""
-        self._push_blob(client, self.repository, random_bytes(self._random.choice([10, 5000, 200_000])))
+    def _push_loose(self, client: httpx.Client) -> None:
+        """Push a blob that no manifest refers to yet; some are pushed by everybody."""
+        if self._random.random() < 0.4:
+            content = random.Random(self._random.randrange(6)).randbytes(20_000)
+        else:
+            content = self._content(self._sizes.blobs)
+        self._push_blob(client, self.repository, content)
 
-    def delete_loose(self, client: httpx.Client) -> None:
-        """Delete a blob that no manifest refers to, if there is one."""
-        used = {digest for digests in self.layers.values() for digest in digests}
-        loose = [digest for digest in self.blobs.having(True) if digest not in used]
-        if loose:
-            digest = self._random.choice(loose)
-            with self.blobs.change(digest, False):
-                expect(client.delete(f"/v2/{self.repository}/blobs/{digest}"), 202)
+    def _delete_loose(self, client: httpx.Client) -> None:
+        """Delete a blob that no manifest refers to."""
+        manifests = self._ledger.known(self.repository, MANIFEST)
+        used = {part for key in manifests for part in self._ledger.parts[key.name]}
+        blobs = [key for key in self._ledger.known(self.repository, BLOB) if (BLOB, key.name) not in used]
+        if blobs:
+            self._delete_keys(client, [key := self._random.choice(blobs)], f"blobs/{key.name}")
 
-    def push_image(self, client: httpx.Client) -> None:
+    def _push_image(self, client: httpx.Client) -> None:
         """Push an image under a tag."""
-        content, digests = self._push_parts(client, self.repository)
-        digest, tag = digest_of(content), f"tag-{self._random.randrange(8)}"
-        self.contents[digest], self.layers[digest] = content, digests
-        with self.manifests.change(digest, True), self.tags.change(tag, digest):
-            self._put(client, self.repository, tag, content)
+        content, blobs = self._push_parts(client, self.repository)
+        self._push_manifest(client, self.repository, content, [(BLOB, digest) for digest in blobs], tag=self._tag())
 
-    def move_tag(self, client: httpx.Client) -> None:
-        """Point a tag at an image that is there."""
-        there = self.manifests.having(True)
+    def _push_index(self, client: httpx.Client) -> None:
+        """Push an index of manifests that are there."""
+        there = list(self._ledger.known(self.repository, MANIFEST))
+        if len(there) < 2:
+            return
+        contents = {}
+        for key in self._random.sample(there, 2):
+            response = self._get(client, key.name)
+            contents[key.name] = (response.content, response.headers["content-type"])
+        children = [descriptor(content, media_type) for content, media_type in contents.values()]
+        index = index_manifest(children, annotations={"unique": self._random.randbytes(8).hex()})
+        parts = [(MANIFEST, digest) for digest in contents]
+        self._push_manifest(client, self.repository, index, parts, media_type=OCI_INDEX, tag=self._tag())
+
+    def _push_artifact(self, client: httpx.Client) -> None:
+        """Push an artifact that refers to a manifest, which lists it then among the manifest's referrers."""
+        there = list(self._ledger.known(self.repository, MANIFEST))
         if there:
-            digest, tag = self._random.choice(there), f"tag-{self._random.randrange(8)}"
-            with self.tags.change(tag, digest):
-                self._put(client, self.repository, tag, self.contents[digest])
+            subject = self._random.choice(there).name
+            content = self._get(client, subject).content
+            empty = self._push_blob(client, self.repository, EMPTY)
+            self._push_manifest(client, self.repository, artifact_manifest(content), [(BLOB, empty)], subject=subject)
 
-    def untag(self, client: httpx.Client) -> None:
-        """Delete a tag."""
-        tags = [tag for tag in self.tags if None not in self.tags[tag]]
+    def _move_tag(self, client: httpx.Client) -> None:
+        """Point a tag at a manifest that is there."""
+        there = list(self._ledger.known(self.repository, MANIFEST))
+        if there:
+            digest, tag = self._random.choice(there).name, self._tag()
+            found = self._get(client, digest)
+            with self._ledger.change({Key(TAG, self.repository, tag): digest}):
+                self._put(client, self.repository, tag, found.content, found.headers["content-type"])
+
+    def _delete_tag(self, client: httpx.Client) -> None:
+        """Delete a tag, and nothing else."""
+        tags = list(self._ledger.known(self.repository, TAG))
         if tags:
-            tag = self._random.choice(tags)
-            with self.tags.change(tag, None):
-                expect(client.delete(f"/v2/{self.repository}/manifests/{tag}"), 202)
+            self._delete_keys(client, [key := self._random.choice(tags)], f"manifests/{key.name}")
 
-    def delete_manifest(self, client: httpx.Client) -> None:
-        """Delete an image, and with it its tags."""
-        there = self.manifests.having(True)
-        if len(there) > 3:
-            digest = self._random.choice(there)
-            tags = self.tags.having(digest)
-            with self.manifests.change(digest, False):
-                changes = [self.tags.change(tag, None) for tag in tags]
-                for change in changes:
-                    change.__enter__()
-                expect(client.delete(f"/v2/{self.repository}/manifests/{digest}"), 202)
-                for change in changes:
-                    change.__exit__(None, None, None)
+    def _delete_manifest(self, client: httpx.Client) -> None:
+        """Delete a manifest that no index lists, and with it its tags."""
+        there = self._ledger.known(self.repository, MANIFEST)
+        listed = {part for key in there for part in self._ledger.parts[key.name]}
+        free = [key for key in there if (MANIFEST, key.name) not in listed]
+        if len(free) > 3:
+            key = self._random.choice(free)
+            tags = [tag for tag, digest in self._ledger.known(self.repository, TAG).items() if digest == key.name]
+            refers = [one for one in self._ledger.known(self.repository, REFERRER) if one.name == key.name]
+            self._delete_keys(client, [key, *tags, *refers], f"manifests/{key.name}")
 
-    def push_shared(self, client: httpx.Client) -> None:
+    def _mount(self, client: httpx.Client) -> None:
+        """Mount a blob of the shared repository."""
+        there = list(self._ledger.known(SHARED, BLOB))
+        if there:
+            digest = self._random.choice(there).name
+            query = {"mount": digest, "from": SHARED}
+            with self._ledger.change({Key(BLOB, self.repository, digest): THERE}):
+                expect(client.post(f"/v2/{self.repository}/blobs/uploads/", params=query), 201)
+
+    def _push_shared(self, client: httpx.Client) -> None:
         """Push an image under the tag that all writers move."""
-        content, _ = self._push_parts(client, SHARED)
-        self._put(client, SHARED, "latest", content)
-        self.shared_acknowledged += 1
+        content, blobs = self._push_parts(client, SHARED)
+        self._push_manifest(client, SHARED, content, [(BLOB, digest) for digest in blobs], tag="latest")
 
-    def go_on(self, client: httpx.Client) -> None:
+    def _delete_shared(self, client: httpx.Client) -> None:
+        """Delete the tag that all writers move; somebody else may have been faster."""
+        if self._random.random() < 0.3:
+            with self._ledger.change({Key(TAG, SHARED, "latest"): None}):
+                expect(client.delete(f"/v2/{SHARED}/manifests/latest"), 202, 404)
+
+    def _go_on(self, client: httpx.Client) -> None:
         """Begin an upload, send its next chunk, or finish it."""
-        session = self.session
+        session = self._session()
         if session is None:
-            response = expect(client.post(f"/v2/{self.repository}/blobs/uploads/"), 202)
-            size = self._random.choice([100_000, 3_000_000])
-            self.session = Session(response.headers["location"], random_bytes(size))
-            return
-        if session.received < len(session.content):
-            end = min(session.received + self._random.choice([1, 70_000, 1_500_000]) + 1, len(session.content))
-            chunk = session.content[session.received : end]
-            span = {"Content-Range": f"{session.received}-{end - 1}"} if self._random.random() < 0.5 else {}
-            expect(client.patch(session.location, content=chunk, headers=span), 202)
-            session.received = end
-            return
-        digest = digest_of(session.content)
-        self.contents[digest] = session.content
-        with self.blobs.change(digest, True):
-            session.ending = True
-            expect(client.put(session.location, params={"digest": digest}), 201)
-        self.session = None
+            content = self._content(self._sizes.uploads)
+            location = expect(client.post(f"/v2/{self.repository}/blobs/uploads/"), 202).headers["location"]
+            self._ledger.sessions.append(Session(self.repository, location, content, opened=time.time()))
+        elif session.received < len(session.content):
+            self._send_chunk(client, session)
+        else:
+            digest = digest_of(session.content)
+            with self._ledger.change({Key(BLOB, self.repository, digest): THERE}):
+                session.ending = time.time()
+                expect(client.put(with_digest(session.location, digest)), 201)
+            session.ended = time.time()
+
+    def _send_chunk(self, client: httpx.Client, session: Session) -> None:
+        end = min(session.received + self._random.choice(self._sizes.chunks), len(session.content))
+        chunk = session.content[session.received : end]
+        session.sent, session.whole = end, self._random.random() < 0.5
+        span = {"Content-Range": f"{session.received}-{end - 1}"} if session.whole else {}
+        body = chunk if session.whole else self._body(chunk)
+        response = expect(client.patch(session.location, content=body, headers=span), 202)
+        # A Location may change with each answer (specification, "Pushing a blob in chunks"); registries use that.
+        session.location, session.received = response.headers["location"], end
+
+    def _cancel(self, client: httpx.Client) -> None:
+        """Cancel an upload, now and then."""
+        session = self._session()
+        if session is not None and self._random.random() < 0.2:
+            session.ending = time.time()
+            expect(client.delete(session.location), 204)
+            session.ended = time.time()
+
+    def _session(self) -> Session | None:
+        """The upload that is under way."""
+        mine = (one for one in self._ledger.sessions[::-1] if one.repository == self.repository)
+        return next((session for session in mine if session.ended > time.time()), None)
 
     def _push_parts(self, client: httpx.Client, repository: str) -> tuple[bytes, list[str]]:
         """Push config and layers of a new image; its manifest, and their digests."""
-        config, layers = random_bytes(100), [random_bytes(self._random.choice([500, 100_000])) for _ in range(2)]
+        config, *layers = [self._random.randbytes(100), *(self._content(self._sizes.blobs) for _ in range(2))]
         digests = [self._push_blob(client, repository, blob) for blob in (config, *layers)]
         return image_manifest(config, layers), digests
 
     def _push_blob(self, client: httpx.Client, repository: str, content: bytes) -> str:
-        digest = digest_of(content)
-        self.contents[digest] = content
-        target = f"/v2/{repository}/blobs/uploads/"
-        if repository != self.repository:
-            expect(client.post(target, params={"digest": digest}, content=content), 201)
-            return digest
-        with self.blobs.change(digest, True):
-            if self._random.random() < 0.5:
-                expect(client.post(target, params={"digest": digest}, content=content), 201)
+        """Push a blob in one of the ways that there are, and return its digest."""
+        digest, target = digest_of(content), f"/v2/{repository}/blobs/uploads/"
+        with self._ledger.change({Key(BLOB, repository, digest): THERE}):
+            way = self._random.randrange(3)
+            if way == 0:
+                response = client.post(target, params={"digest": digest}, content=self._body(content))
+                # A registry may want another request for the content (specification, "Single POST").
+                if expect(response, 201, 202).status_code == 201:
+                    return digest
             else:
-                location = expect(client.post(target), 202).headers["location"]
-                expect(client.patch(location, content=content), 202)
-                expect(client.put(location, params={"digest": digest}), 201)
+                response = expect(client.post(target), 202)
+            location = response.headers["location"]
+            if way == 1:
+                response = expect(client.patch(location, content=self._body(content)), 202)
+                expect(client.put(with_digest(response.headers["location"], digest)), 201)
+            else:
+                expect(client.put(with_digest(location, digest), content=self._body(content)), 201)
         return digest
 
-    def _put(self, client: httpx.Client, repository: str, tag: str, content: bytes) -> None:
-        headers = {"Content-Type": OCI_MANIFEST}
-        expect(client.put(f"/v2/{repository}/manifests/{tag}", content=content, headers=headers), 201)
+    def _push_manifest(
+        self,
+        client: httpx.Client,
+        repository: str,
+        content: bytes,
+        parts: list[tuple[str, str]],
+        *,
+        media_type: str = OCI_MANIFEST,
+        tag: str | None = None,
+        subject: str | None = None,
+    ) -> None:
+        digest = digest_of(content)
+        self._ledger.parts[digest] = parts
+        values: dict[Key, str | None] = {Key(MANIFEST, repository, digest): THERE}
+        if tag is not None:
+            values[Key(TAG, repository, tag)] = digest
+        if subject is not None and not self._lenient:  # not every registry lists referrers
+            values[Key(REFERRER, repository, digest, subject)] = THERE
+        with self._ledger.change(values):
+            self._put(client, repository, tag or digest, content, media_type)
+
+    def _get(self, client: httpx.Client, digest: str) -> httpx.Response:
+        return expect(client.get(f"/v2/{self.repository}/manifests/{digest}", headers=ACCEPT), 200)
+
+    def _put(self, client: httpx.Client, repository: str, reference: str, content: bytes, media_type: str) -> None:
+        headers = {"Content-Type": media_type}
+        expect(client.put(f"/v2/{repository}/manifests/{reference}", content=content, headers=headers), 201)
+
+    def _delete_keys(self, client: httpx.Client, gone: list[Key], path: str) -> None:
+        with self._ledger.change(dict.fromkeys(gone)):
+            expect(client.delete(f"/v2/{self.repository}/{path}"), 202)
+
+    def _content(self, sizes: tuple[int, ...]) -> bytes:
+        return self._random.randbytes(self._random.choice(sizes))
+
+    def _tag(self) -> str:
+        return f"tag-{self._random.randrange(_TAGS)}"
+
+    def _body(self, content: bytes) -> bytes | Iterator[bytes]:
+        """The content as it is, or in pieces of unknown number (chunked transfer coding)."""
+        return pieces(content, 65536) if self._random.random() < 0.3 else content
 
 
-def expect(response: httpx.Response, status: int) -> httpx.Response:
+def with_digest(location: str, digest: str) -> httpx.URL:
+    """Where to finish an upload: its Location may have a query already."""
+    return httpx.URL(location).copy_merge_params({"digest": digest})
+
+
+def expect(response: httpx.Response, *statuses: int) -> httpx.Response:
     """Assert the status."""
-    assert response.status_code == status, f"{response.request.method} {response.url}: {response.text}"
+    assert response.status_code in statuses, f"{response.request.method} {response.url}: {response.text}"
     return response
