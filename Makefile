@@ -38,7 +38,7 @@ lint: ## check style, types and the direction of imports
 	@echo "lint: import-linter"
 	@$(PYTHON_BIN)/lint-imports --no-cache --no-logo
 
-bench: ## measure beside CNCF distribution (ARGS= for python -m bench)
+bench: ## measure beside CNCF distribution, Debian's docker-registry and nginx (ARGS= for python -m bench)
 	@scripts/setup dev
 	@scripts/install-test-tools bench
 	@$(PYTHON_BIN)/python -m bench $(ARGS)

@@ -90,7 +90,7 @@ def run(
         tls: encrypt with this, and verify the server as `localhost`.
 
     Raises:
-        UnexpectedAnswer: an answer was not the expected one, or none came.
+        UnexpectedAnswer: an answer was not the expected one, none came, or no connection could be made.
     """
     return uvloop.run(_run(port, work, connections, seconds, meter, tls))
 
@@ -122,7 +122,10 @@ async def _run(
 
 async def _open(port: int, tls: ssl.SSLContext | None) -> "_Connection":
     loop, verified = asyncio.get_running_loop(), None if tls is None else "localhost"
-    _, connection = await loop.create_connection(_Connection, "127.0.0.1", port, ssl=tls, server_hostname=verified)
+    try:
+        _, connection = await loop.create_connection(_Connection, "127.0.0.1", port, ssl=tls, server_hostname=verified)
+    except OSError as error:
+        raise UnexpectedAnswer(f"no connection to port {port}: {error}") from error
     return connection
 
 

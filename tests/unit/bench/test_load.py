@@ -5,6 +5,7 @@ import itertools
 import pytest
 
 from bench.load import Answer, Load, Operation, Request, UnexpectedAnswer, dechunk, run
+from bench.servers import free_port
 from tests.unit.bench.raw_server import RawServer
 
 _GET = b"GET /v2/ HTTP/1.1\r\nHost: test\r\n\r\n"
@@ -89,6 +90,12 @@ def test_a_long_body_is_sent_and_received_whole() -> None:
 def test_a_wrong_answer_ends_the_run(answer: bytes, complaint: str) -> None:
     with pytest.raises(UnexpectedAnswer, match=complaint):
         _one(Request(_GET, 200, 5), answer)
+
+
+def test_a_port_that_nobody_listens_on_is_named() -> None:
+    port = free_port()
+    with pytest.raises(UnexpectedAnswer, match=f"no connection to port {port}"):
+        run(port, iter([_asking(Request(_GET, 200))]))
 
 
 def test_a_field_that_is_missing_is_named() -> None:
