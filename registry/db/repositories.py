@@ -13,6 +13,7 @@ _CREATE = Statement(
     insert(repositories)
     .values(name=parameter("name"), created_at=now())
     .on_conflict_do_nothing(index_elements=[repositories.c.name])
+    .returning(repositories.c.id)
 )
 _PAGE = Statement(
     select(repositories.c.name)
@@ -32,8 +33,8 @@ async def find_or_create(transaction: Transaction, name: RepositoryName) -> int:
     """Return the repository's id; it exists afterwards."""
     found = await find(transaction, name)
     if found is None:
-        await transaction.run(_CREATE, name=name)
-        found = await find(transaction, name)
+        row = await transaction.first(_CREATE, name=name)
+        found = await find(transaction, name) if row is None else row[0]
     assert found is not None  # noqa: S101 - created above, and nothing deletes repositories
     return found
 
