@@ -26,6 +26,7 @@ from registry.services.deletion import Deletion
 from registry.services.manifests import Manifests
 from registry.services.uploads import Uploads
 from registry.settings import Settings
+from storage.contents import Contents
 from storage.driver import BlobDriver
 from storage.filesystem import FilesystemDriver
 
@@ -84,11 +85,13 @@ def _build_context(settings: Settings) -> Context:
     database = SqliteDatabase(path, Reserve(path, settings.database.reserve))
     driver = FilesystemDriver(settings.filesystem_root, reserve=storage.reserve)
     policy = OpenPolicy()
-    blobs = Blobs(database, driver, policy)
+    contents = Contents(settings.storage.cache)
+    blobs = Blobs(database, driver, policy, contents)
     return Context(
         settings=settings,
         database=database,
         driver=driver,
+        contents=contents,
         policy=policy,
         blobs=blobs,
         uploads=Uploads(

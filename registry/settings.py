@@ -163,6 +163,9 @@ class StorageSettings(_Section):
     """`storage`: where blobs are kept."""
 
     driver: Literal["filesystem"] = Field("filesystem", description="Kind of storage.")
+    cache: Size = Field(
+        16 * 1024**2, description="Memory a worker for the content of blobs of up to 64 KiB; 0 keeps none of it."
+    )
     filesystem: FilesystemSettings = FilesystemSettings()
 
 

@@ -1,6 +1,6 @@
 """Blobs and the links that make them visible in repositories."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import and_, case, exists, insert, literal, select, update
 from sqlalchemy.dialects import postgresql
@@ -21,8 +21,7 @@ PROMISE_US = HOLD_US // 2
 """How long content stays that a client was told exists."""
 
 
-@dataclass(frozen=True, slots=True)
-class Blob:
+class Blob(NamedTuple):
     """Where a digest's bytes are. `size` in bytes."""
 
     id: int
@@ -33,8 +32,7 @@ class Blob:
     state: int
 
 
-@dataclass(frozen=True, slots=True)
-class LinkedBlob:
+class LinkedBlob(NamedTuple):
     """A blob as one repository sees it. `hold_due`: the link is a candidate for collection whose hold runs out."""
 
     repository_id: int
@@ -104,20 +102,36 @@ _MOVE = Statement(
     .where(blobs.c.id == parameter("blob_id"))
     .values(size=parameter("size"), store=parameter("store"), key=parameter("key"), state=GOOD)
 )
-_linking = postgresql.insert(links).values(
-    repository_id=parameter("repository_id"),
-    blob_id=parameter("blob_id"),
-    linked_at=now(),
-    held_until=now() + literal(HOLD_US),
+_linked = {"linked_at": now(), "held_until": now() + literal(HOLD_US)}
+
+
+def _linking(insertion: postgresql.Insert) -> Statement:
+    """Have a link that is there held anew, and one that was deleted come back."""
+    new = insertion.excluded
+    return Statement(
+        insertion.on_conflict_do_update(
+            index_elements=[links.c.repository_id, links.c.blob_id],
+            set_={
+                "held_until": new.held_until,
+                "linked_at": case((links.c.deleted_at.is_(None), links.c.linked_at), else_=new.linked_at),
+                "deleted_at": None,
+            },
+        )
+    )
+
+
+_LINK = _linking(
+    postgresql.insert(links).values(repository_id=parameter("repository_id"), blob_id=parameter("blob_id"), **_linked)
 )
-_LINK = Statement(
-    _linking.on_conflict_do_update(
-        index_elements=[links.c.repository_id, links.c.blob_id],
-        set_={
-            "held_until": _linking.excluded.held_until,
-            "linked_at": case((links.c.deleted_at.is_(None), links.c.linked_at), else_=_linking.excluded.linked_at),
-            "deleted_at": None,
-        },
+_LINK_STORED = _linking(
+    postgresql.insert(links).from_select(
+        ["repository_id", "blob_id", *_linked],
+        select(repositories.c.id, blobs.c.id, *_linked.values()).where(
+            repositories.c.id == parameter("repository_id"),
+            blobs.c.id == parameter("blob_id"),
+            blobs.c.key == parameter("key"),
+            blobs.c.state == GOOD,
+        ),
     )
 )
 _HOLD = Statement(
@@ -183,6 +197,12 @@ async def move(transaction: Transaction, blob_id: int, *, size: int, store: str,
 async def link(transaction: Transaction, repository_id: int, blob_id: int) -> None:
     """Make a blob visible in a repository and hold it."""
     await transaction.run(_LINK, repository_id=repository_id, blob_id=blob_id)
+
+
+async def link_stored(transaction: Transaction, repository_id: int, blob: Blob) -> bool:
+    """Like `link`, if the blob is still where `blob` says, and good. Return False if not."""
+    found = await transaction.run(_LINK_STORED, repository_id=repository_id, blob_id=blob.id, key=blob.key)
+    return found == 1
 
 
 async def hold(transaction: Transaction, repository_id: int, blob_id: int) -> bool:

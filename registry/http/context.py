@@ -12,6 +12,7 @@ from registry.services.deletion import Deletion
 from registry.services.manifests import Manifests
 from registry.services.uploads import Uploads
 from registry.settings import Settings
+from storage.contents import Contents
 from storage.driver import BlobDriver
 
 
@@ -22,6 +23,7 @@ class Context:
     settings: Settings
     database: Database
     driver: BlobDriver
+    contents: Contents
     policy: Policy
     blobs: Blobs
     uploads: Uploads

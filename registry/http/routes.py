@@ -18,17 +18,21 @@ Handler = Callable[..., Awaitable[Answer]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A pattern of paths and its handlers by method. Named groups become the handler's arguments."""
+    """A pattern of paths and its handlers by method. Named groups become the handler's arguments.
 
+    `word` is in every path that fits: to miss it takes a tenth of what it takes a pattern not to match.
+    """
+
+    word: str
     pattern: re.Pattern[str]
     handlers: Mapping[str, Handler]
 
 
-def _route(pattern: str, **handlers: Handler) -> Route:
+def _route(pattern: str, word: str, **handlers: Handler) -> Route:
     # RFC 9110 section 9.1: HEAD is there wherever GET is; the server leaves the body out.
     if "GET" in handlers:
         handlers.setdefault("HEAD", handlers["GET"])
-    return Route(re.compile(pattern + r"\Z", re.DOTALL), handlers)
+    return Route(word, re.compile(pattern + r"\Z", re.DOTALL), handlers)
 
 
 _NAME = "/v2/(?P<name>.+)"
@@ -37,29 +41,32 @@ _NAME = "/v2/(?P<name>.+)"
 ROUTES = (
     _route(
         f"{_NAME}/manifests/(?P<reference>[^/]+)",
+        "/manifests/",
         GET=manifests.get_manifest,
         HEAD=manifests.head_manifest,
         PUT=manifests.put_manifest,
         DELETE=manifests.delete_manifest,
     ),
-    _route(f"{_NAME}/blobs/uploads/?", POST=uploads.start_upload),
+    _route(f"{_NAME}/blobs/uploads/?", "/blobs/uploads", POST=uploads.start_upload),
     _route(
         f"{_NAME}/blobs/(?P<digest>[^/]+)",
+        "/blobs/",
         GET=blobs.get_blob,
         HEAD=blobs.head_blob,
         DELETE=blobs.delete_blob,
     ),
     _route(
         f"{_NAME}/blobs/uploads/(?P<upload>[^/]+)",
+        "/blobs/uploads/",
         GET=uploads.get_upload,
         PATCH=uploads.append_chunk,
         PUT=uploads.finish_upload,
         DELETE=uploads.cancel_upload,
     ),
-    _route(f"{_NAME}/tags/list", GET=tags.list_tags),
-    _route(f"{_NAME}/referrers/(?P<digest>[^/]+)", GET=referrers.list_referrers),
-    _route("/v2/_catalog", GET=catalog.list_repositories),
-    _route("/v2/?", GET=health.support),
+    _route(f"{_NAME}/tags/list", "/tags/list", GET=tags.list_tags),
+    _route(f"{_NAME}/referrers/(?P<digest>[^/]+)", "/referrers/", GET=referrers.list_referrers),
+    _route("/v2/_catalog", "/v2/_catalog", GET=catalog.list_repositories),
+    _route("/v2/?", "/v2", GET=health.support),
 )
 
 
@@ -71,7 +78,7 @@ def find(method: str, path: str) -> tuple[Handler, dict[str, Any]]:
         MethodNotAllowed: one fits, and has no such method.
     """
     for route in ROUTES:
-        match = route.pattern.match(path)
+        match = route.pattern.match(path) if route.word in path else None
         if match is None:
             continue
         handler = route.handlers.get(method)

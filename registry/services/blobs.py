@@ -11,9 +11,15 @@ from registry.db.connection import Database, Transaction
 from registry.errors import BlobUnknown, NoSpace
 from registry.oci.names import RepositoryName
 from registry.services import events
-from storage.digest import Digest, new_key
+from storage.contents import Contents
+from storage.digest import Digest, algorithm_of, digest_bytes, new_key
 from storage.driver import BlobDriver, ObjectReader, UploadWriter
 from storage.errors import ObjectMissing, StorageError, StorageUnavailable
+from storage.memory import MemoryReader
+
+
+class _Gone(Exception):
+    """A blob is not where it was found a moment ago: nothing of the transaction stays, no new repository either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +32,13 @@ class Pushed:
 
 
 class Blobs:
-    """Blobs, through the links that make them visible."""
+    """Blobs, through the links that make them visible. `contents` keeps what small ones hold."""
 
-    def __init__(self, database: Database, driver: BlobDriver, policy: Policy) -> None:
+    def __init__(self, database: Database, driver: BlobDriver, policy: Policy, contents: Contents) -> None:
         self._database = database
         self._driver = driver
         self._policy = policy
+        self._contents = contents
 
     async def open(self, repository: RepositoryName, digest: Digest) -> ObjectReader:
         """Open a blob for reading; the caller closes it.
@@ -42,13 +49,19 @@ class Blobs:
         linked = await blobs.find_linked(self._database, repository, digest)
         if linked is None or linked.blob.state != blobs.GOOD:
             raise _unknown(repository, digest)
+        blob = linked.blob
+        small = self._contents.takes(blob.size)
+        if small and (content := self._contents.get(blob.key)) is not None:
+            return MemoryReader(content)
         try:
-            reader = await self._driver_of(linked.blob).open(linked.blob.key)
+            reader = await self._driver_of(blob).open(blob.key)
         except ObjectMissing:
             raise _unknown(repository, digest) from None
-        if reader.size != linked.blob.size:
+        if reader.size != blob.size:
             reader.close()
             raise _unknown(repository, digest)
+        if small:
+            self._keep(blob, reader)
         return reader
 
     async def exists(self, repository: RepositoryName, digest: Digest) -> int:
@@ -78,11 +91,9 @@ class Blobs:
             return False
 
         async def link(transaction: Transaction) -> bool:
-            current = await blobs.find(transaction, digest)
-            if current is None or current.key != blob.key:
-                return False
             repository_id = await repositories.find_or_create(transaction, repository)
-            await blobs.link(transaction, repository_id, blob.id)
+            if not await blobs.link_stored(transaction, repository_id, blob):
+                raise _Gone
             await events.record(
                 transaction,
                 repository,
@@ -94,7 +105,10 @@ class Blobs:
             )
             return True
 
-        return await self._database.write(link)
+        try:
+            return await self._database.write(link)
+        except _Gone:
+            return False
 
     async def store(self, writer: UploadWriter, digest: Digest, push: Pushed) -> None:
         """Publish what `writer` received, whose digest was checked, and link it; the upload and its session end.
@@ -116,6 +130,13 @@ class Blobs:
             raise
         if not used:
             await self._driver.delete(key)
+
+    def _keep(self, blob: Blob, reader: ObjectReader) -> None:
+        """Keep a small blob's content if it is at hand and right: what one bad read brought must not stay."""
+        with suppress(StorageError):  # whoever asked for it hears of it when it is sent
+            content = reader.read_now(0, blob.size)
+            if content is not None and digest_bytes(content, algorithm_of(blob.digest)) == blob.digest:
+                self._contents.keep(blob.key, content)
 
     async def _link_known(self, known: Blob, push: Pushed) -> bool:
         async def work(transaction: Transaction) -> bool:

@@ -295,3 +295,36 @@ def test_the_same_bytes_pushed_twice_are_one_file(server: Server, client: httpx.
     for part in ("one", "two", "one"):
         push_blob(client, f"{repository}/{part}", content)
     assert stored_file(server, digest_of(content)).stat().st_size == len(content)
+
+
+def test_a_small_blob_that_was_pulled_is_gone_when_it_is_deleted(client: httpx.Client, repository: str) -> None:
+    digest = push_blob(client, repository, random_bytes(100))
+    url = f"/v2/{repository}/blobs/{digest}"
+    for _ in range(4):  # of every worker, so that each has it in memory
+        assert client.get(url, headers={"connection": "close"}).status_code == 200
+    assert client.delete(url).status_code == 202
+    for _ in range(4):
+        assert_error(client.get(url, headers={"connection": "close"}), 404, "BLOB_UNKNOWN")
+
+
+def test_a_small_blob_that_was_pulled_opens_nothing_in_another_repository(
+    client: httpx.Client, repository: str
+) -> None:
+    digest = push_blob(client, repository, random_bytes(100))
+    assert client.get(f"/v2/{repository}/blobs/{digest}").status_code == 200
+    assert_error(client.get(f"/v2/{repository}/other/blobs/{digest}"), 404, "BLOB_UNKNOWN")
+
+
+def test_a_small_blob_whose_bytes_came_damaged_is_not_kept_so(
+    client: httpx.Client, server: Server, repository: str
+) -> None:
+    content = random_bytes(100)
+    digest = push_blob(client, repository, content)
+    encoded = digest.partition(":")[2]
+    (file,) = (server.data / "storage" / "blobs" / "sha256" / encoded[:2]).glob(f"{encoded}-*")
+    file.write_bytes(bytes(100))
+    for _ in range(4):  # a disk that answers wrong: serving does not hash, so nobody can tell
+        assert client.get(f"/v2/{repository}/blobs/{digest}", headers={"connection": "close"}).content == bytes(100)
+    file.write_bytes(content)
+    for _ in range(4):
+        assert pull_blob(client, repository, digest) == content
