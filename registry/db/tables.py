@@ -186,7 +186,8 @@ upload_sessions = Table(
     Index(None, "updated_at"),
 )
 
-# What happened, written in the transaction that made it happen. Ids are never used twice.
+# What happened, written in the transaction that made it happen. Ids are never used twice. Its age needs no index: the
+# oldest have the lowest ids, and every change pays for an index.
 outbox = Table(
     "outbox",
     metadata,
@@ -195,7 +196,6 @@ outbox = Table(
     Column("action", Text, nullable=False),
     Column("payload", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
-    Index(None, "created_at"),
     sqlite_autoincrement=True,
 )
 
@@ -208,4 +208,14 @@ jobs = Table(
     Column("generation", BigInteger, nullable=False),
     Column("lease_until", BigInteger, nullable=False),
     Column("due_at", BigInteger, nullable=False),
+)
+
+# At most one row, and only while the registry is read-only.
+maintenance = Table(
+    "maintenance",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    Column("since", BigInteger, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("retry_after", Integer, nullable=False),
 )

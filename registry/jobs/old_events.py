@@ -6,13 +6,21 @@ from registry.jobs.runner import Job, Lease
 
 NAME = "old-events"
 _EVERY_S = 3600
+_BATCH = 1000
+"""Events a transaction: pushes wait for it."""
 
 
 def old_events(database: Database, *, keep_s: int) -> Job:
     """Return the job."""
 
     async def work(lease: Lease) -> str:
-        dropped = await database.write(lambda tx: outbox.forget(tx, age_s=keep_s), reserve=True)
+        dropped = 0
+        while True:
+            count = await database.write(lambda tx: outbox.forget(tx, age_s=keep_s, limit=_BATCH), reserve=True)
+            dropped += count
+            if count < _BATCH:
+                break
+            await lease.renew()
         return f"{dropped} events dropped" if dropped else ""
 
     return Job(NAME, _EVERY_S, work, age_s=keep_s)

@@ -8,8 +8,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 
-from registry.db import migrate
-from registry.db.migrate import check_sqlite, filesystem_of, migrate_sqlite, newest_revision
+from registry.db import migrate, upgrade
+from registry.db.migrate import REVISION, check_sqlite, filesystem_of, migrate_sqlite
 from registry.db.tables import metadata
 from registry.errors import Unavailable
 
@@ -21,11 +21,15 @@ def test_migrations_make_what_the_tables_say(path: Path) -> None:
     engine.dispose()
 
 
+def test_the_revision_that_is_asked_for_is_the_newest_there_is() -> None:
+    assert upgrade.newest_revision() == REVISION
+
+
 def test_a_new_database_is_made_with_its_folder_and_a_second_run_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "x.sqlite3"
     first = migrate_sqlite(path)
-    assert (first.before, first.after, first.copy) == (None, newest_revision(), None)
-    assert migrate_sqlite(path).before == newest_revision()
+    assert (first.before, first.after, first.copy) == (None, REVISION, None)
+    assert migrate_sqlite(path).before == REVISION
 
 
 def test_a_copy_is_put_aside_before_an_older_database_is_changed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,8 +37,8 @@ def test_a_copy_is_put_aside_before_an_older_database_is_changed(path: Path, mon
     raw.execute("INSERT INTO repositories (name, created_at) VALUES ('kept', 0)")
     raw.commit()
     raw.close()
-    monkeypatch.setattr(migrate, "newest_revision", lambda: "9999")
-    monkeypatch.setattr(migrate, "_upgrade", lambda connection: connection.exec_driver_sql("DROP TABLE outbox"))
+    monkeypatch.setattr(migrate, "REVISION", "9999")
+    monkeypatch.setattr(upgrade, "_upgrade", lambda connection: connection.exec_driver_sql("DROP TABLE outbox"))
     done = migrate_sqlite(path)
     assert done.copy == path.with_name(f"{path.name}.before-{done.before}")
     copy = sqlite3.connect(done.copy)
@@ -48,13 +52,27 @@ def test_a_migration_that_fails_changes_nothing(path: Path, monkeypatch: pytest.
         connection.exec_driver_sql("DROP TABLE outbox")  # type: ignore[attr-defined]  # a Connection of SQLAlchemy
         raise sqlite3.OperationalError("in the middle")
 
-    monkeypatch.setattr(migrate, "newest_revision", lambda: "9999")
-    monkeypatch.setattr(migrate, "_upgrade", fails)
+    monkeypatch.setattr(migrate, "REVISION", "9999")
+    monkeypatch.setattr(upgrade, "_upgrade", fails)
     with pytest.raises(Unavailable, match="in the middle"):
         migrate_sqlite(path)
     raw = sqlite3.connect(path)
     assert raw.execute("SELECT count(*) FROM outbox").fetchall() == [(0,)]
     raw.close()
+
+
+def test_a_database_of_the_first_schema_is_brought_to_the_newest(path: Path) -> None:
+    raw = sqlite3.connect(path)
+    raw.execute("CREATE INDEX ix_outbox_created_at ON outbox (created_at)")
+    raw.execute("UPDATE alembic_version SET version_num = '0001'")
+    raw.commit()
+    raw.close()
+    done = migrate_sqlite(path)
+    assert (done.before, done.after) == ("0001", REVISION)
+    raw = sqlite3.connect(path)
+    indexes = raw.execute("SELECT name FROM sqlite_schema WHERE type = 'index' AND tbl_name = 'outbox'").fetchall()
+    raw.close()
+    assert ("ix_outbox_created_at",) not in indexes
 
 
 def test_a_schema_from_the_future_is_refused(path: Path) -> None:
