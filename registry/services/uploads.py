@@ -5,6 +5,7 @@ process can continue it. The running hash stays in the process that computed it:
 is hashed again from its start, and a closing PUT without a body just compares.
 """
 
+import asyncio
 import uuid
 from collections import OrderedDict
 from collections.abc import AsyncIterator
@@ -30,9 +31,11 @@ from registry.oci.names import RepositoryName
 from registry.services.blobs import Blobs, Pushed
 from storage.digest import SHA256, Digest, Hasher, algorithm_of, digest_from, new_hasher
 from storage.driver import BlobDriver, Source, UploadWriter
-from storage.errors import StorageError, UploadDamaged, UploadMissing
+from storage.errors import StorageError, UploadBusy, UploadDamaged, UploadMissing
 
 _KEPT_HASHERS = 4096
+_PATIENCE_S = 0.75
+_ASK_AGAIN_S = 0.025
 
 
 class Chunk:
@@ -268,7 +271,7 @@ class Uploads:
         session = await self.find(repository, upload_id)
         while True:
             upload = self._prepare(session, algorithm)
-            upload.writer = await self._driver.open_upload(upload_id, session.state, session.received, upload.hasher)
+            upload.writer = await self._open_writer(session, upload.hasher)
             try:
                 latest = await self.find(repository, upload_id)
             except BaseException:
@@ -284,6 +287,20 @@ class Uploads:
             await upload.writer.close()
             raise
         return upload
+
+    async def _open_writer(self, session: UploadSession, hasher: Hasher) -> UploadWriter:
+        """Open the driver's writer, where another is open after a moment's wait.
+
+        A client that was cut off and comes back can be faster than the news of the cut, which another worker hears.
+        """
+        give_up = asyncio.get_running_loop().time() + _PATIENCE_S
+        while True:
+            try:
+                return await self._driver.open_upload(session.id, session.state, session.received, hasher)
+            except UploadBusy:
+                if asyncio.get_running_loop().time() > give_up:
+                    raise
+                await asyncio.sleep(_ASK_AGAIN_S)
 
     def _prepare(self, session: UploadSession, algorithm: str | None) -> "_Open":
         if session.received == 0:

@@ -83,6 +83,17 @@ def test_a_reset_stream_keeps_a_beginning_of_it(server: Server, client: httpx.Cl
     finish(client, repository, location, content_range=False)
 
 
+def test_a_client_that_was_cut_off_may_come_back_at_once(server: Server, client: httpx.Client, repository: str) -> None:
+    for _ in range(10):  # whichever worker the two connections get
+        location = start_upload(client, repository)
+        with Connection(server.port) as connection:
+            connection.ask(location, "PATCH", f"Content-Length: {len(CONTENT)}\r\nExpect: 100-continue\r\n")
+            assert connection.head()[0] == 100  # the session is taken
+            connection.send(CONTENT[:1000])
+        response = client.patch(location, headers={"connection": "close"})
+        assert response.status_code == 202, response.text
+
+
 def test_a_stream_cut_twice(server: Server, client: httpx.Client, repository: str) -> None:
     location = start_upload(client, repository)
     for first, last in ((0, 100_001), (100_001, SENT)):
