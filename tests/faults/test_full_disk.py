@@ -58,12 +58,16 @@ class Pusher(threading.Thread):
         self._random = random.Random(number)
         self._number = 0
 
+    def begin(self) -> None:
+        """Push a little, while there is certainly room."""
+        with new_client(self._server) as client:
+            for number in range(5):
+                self._push_blob_and_image(client, 5000, f"first-{number}")
+
     def run(self) -> None:
         """Push until blobs are refused, smaller ones each time, and go on with manifests until those are too."""
         try:
             with new_client(self._server) as client:
-                for number in range(5):
-                    self._push_blob_and_image(client, 5000, f"first-{number}")
                 for size in (400_000, 40_000):
                     self._until_refused(partial(self._push_blob_and_image, client, size))
                 for _ in range(REFUSALS):
@@ -126,6 +130,8 @@ def check(response: httpx.Response, status: int) -> httpx.Response:
 def fill_by_pushing(server: Server) -> list[Pusher]:
     """Push with several clients until all were refused; return what they know."""
     pushers = [Pusher(server, number) for number in range(PUSHERS)]
+    for pusher in pushers:
+        pusher.begin()
     for pusher in pushers:
         pusher.start()
     for pusher in pushers:
