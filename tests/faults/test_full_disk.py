@@ -214,7 +214,9 @@ def test_nothing_acknowledged_is_lost_and_pushes_go_on_when_there_is_room(
     check_everything(client, pushers)
     uploads = server.data / "storage" / "uploads"
     uncancelled = [location for pusher in pushers for location in pusher.uncancelled]
-    assert {file.name for file in uploads.iterdir()} == {url.rpartition("/")[2] for url in (begun, *uncancelled)}
+    # Of a session whose end could not be written down the bytes may be gone; bytes without a session are never left.
+    assert {file.name for file in uploads.iterdir()} <= {url.rpartition("/")[2] for url in (begun, *uncancelled)}
+    assert (uploads / begun.rpartition("/")[2]).exists()
     assert reserve is NONE or not uncancelled
     server.kill()
     filler.unlink()
@@ -225,7 +227,9 @@ def test_nothing_acknowledged_is_lost_and_pushes_go_on_when_there_is_room(
     assert client.put(begun, params={"digest": digest_of(content)}).status_code == 201
     assert pull_blob(client, "full/session", digest_of(content)) == content
     push_image(client, "full/session", "afterwards")
-    assert [client.delete(location).status_code for location in uncancelled] == [204] * len(uncancelled)
+    for location in uncancelled:
+        assert client.delete(location).status_code in {204, 404}
+        assert client.get(location).status_code == 404
     assert list(uploads.iterdir()) == []
 
 
