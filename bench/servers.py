@@ -182,7 +182,7 @@ class Distribution(Server):
     """CNCF distribution v3 on a folder."""
 
     name = "distribution"
-    program: ClassVar[str] = "registry"
+    program: ClassVar[str] = "distribution"
     more: ClassVar[str] = "  tag: {concurrencylimit: 8}\n"
     """What this version's config-example.yml has beside, under `storage`."""
 
@@ -212,7 +212,7 @@ PEERS: dict[str, type[Server]] = {"distribution": Distribution, "docker-registry
 
 
 def find_program(name: str) -> str:
-    """Return a program's path: installed by `make bench`, or on PATH. Raises MissingPeer."""
+    """Return a program's path: installed by `make test` or `make bench`, or on PATH. Raises MissingPeer."""
     tools = Path(os.environ.get("STOWAGE_TOOLS", Path(__file__).parents[1] / ".tools"))
     # Debian puts servers where an ordinary user's PATH does not reach.
     found = shutil.which(name, path=os.pathsep.join([str(tools / "bin"), os.environ.get("PATH", ""), "/usr/sbin"]))

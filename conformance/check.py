@@ -1,8 +1,13 @@
 """What a check is, and the list of all of them.
 
-A check is a function that takes a `Trial`. It returns when the registry did what the specification says, raises
-`expect.Failed` when it did not, `expect.Unsupported` when the registry declined in a way that the specification leaves
-open. Its docstring is the requirement, its name the section's followed by the function's.
+A check is a function that takes a `Trial`. It returns when the registry did what the specification says. It raises
+`expect.Failed` when the registry did not, `expect.Lacking` when the registry does not offer what it MAY offer, and
+`expect.NotApplicable` when there is nothing to try, because the registry lacks what another check names. Its docstring
+is the requirement, its name the section's followed by the function's.
+
+A level is the specification's own word where it has one. What RFC 9110 requires beyond it is a SHOULD
+("implementations SHOULD follow the HTTP semantics defined in RFC 9110"), and so is a status or an error code that the
+specification's tables list for a case without saying MUST.
 """
 
 from collections.abc import Callable
@@ -21,13 +26,21 @@ class Level(StrEnum):
     SHOULD = "SHOULD"
     MAY = "MAY"
 
+    def covers(self, other: "Level") -> bool:
+        """Whether the other is at least as binding as this one."""
+        order = list(Level)
+        return order.index(other) <= order.index(self)
+
 
 class Outcome(StrEnum):
     """How a check ended."""
 
     PASS = "pass"
     FAIL = "fail"
-    UNSUPPORTED = "unsupported"
+    LACKS = "lacks"
+    """The registry does not offer what it MAY offer."""
+    NOT_APPLICABLE = "not applicable"
+    """There was nothing to try: the registry lacks what another check names."""
 
 
 class Section(Enum):
@@ -50,13 +63,15 @@ class Section(Enum):
     DELETING_TAGS = "Deleting tags"
     DELETING_MANIFESTS = "Deleting Manifests"
     DELETING_BLOBS = "Deleting Blobs"
+    TAG_SCHEMA = "Referrers Tag Schema"
     LEGACY_HEADERS = "Legacy Docker support HTTP headers"
     SUPPORT = "Determining Support"
     API = "API"
-    ERROR_CODES = "Error Codes"
-    WARNINGS = "Warnings"
     DOCKER_API = "Appendix"
     """Docker Registry HTTP API V2, which the appendix names as the original of the specification."""
+    ERROR_CODES = "Error Codes"
+    WARNINGS = "Warnings"
+    """The last: its check looks at the answers of the whole run."""
 
     @property
     def slug(self) -> str:

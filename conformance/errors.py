@@ -1,8 +1,13 @@
-"""Checks of the section "API": determining support, the format and the codes of errors, warnings, methods."""
+"""Checks of the section "API": determining support, the format and the codes of errors, warnings, methods.
+
+The specification's table says which code stands for what, and leaves a registry free to give none. So that the right
+one is given for a case is a SHOULD, and not applicable where there is none.
+"""
 
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 
 import httpx
 
@@ -35,7 +40,13 @@ LEGACY = {"TAG_INVALID", "MANIFEST_UNVERIFIED"}
 """Codes that "Legacy Docker support error codes" allows."""
 
 NO_SESSION = "00000000-0000-4000-8000-000000000000"
+NO_MANIFESTS = (
+    b"no manifest",
+    b"",
+    content.encode({"schemaVersion": 2, "mediaType": content.IMAGE, "config": "none", "layers": {}}),
+)
 LARGEST_WARNINGS = 4096
+WARNING = re.compile(r'299 - "(?:[^"\\]|\\.)*"(?:\s*,\s*299 - "(?:[^"\\]|\\.)*")*')
 
 
 @check(SUPPORT, MUST)
@@ -49,8 +60,14 @@ def v2_without_slash(trial: Trial) -> None:
     """GET /v2 answers as /v2/ does."""
     response = trial.get("/v2")
     if response.is_client_error:
-        raise expect.Unsupported(expect.describe(response))
+        raise expect.Lacking(expect.describe(response))
     expect.status(response, 200)
+
+
+@check(SUPPORT, SHOULD)
+def v2_of_head(trial: Trial) -> None:
+    """HEAD /v2/ answers as GET does, without a body: every server has HEAD (RFC 9110, 9.1)."""
+    expect.status(trial.head("/v2/"), 200)
 
 
 @check(Section.LEGACY_HEADERS, MAY)
@@ -58,8 +75,17 @@ def api_version(trial: Trial) -> None:
     """GET /v2/ answers with Docker-Distribution-Api-Version: registry/2.0, which old clients look for."""
     response = trial.get("/v2/")
     if "Docker-Distribution-Api-Version" not in response.headers:
-        raise expect.Unsupported("the header is not there")
+        raise expect.Lacking("the header is not there")
     expect.header(response, "Docker-Distribution-Api-Version", "registry/2.0")
+
+
+@check(CODES, MAY)
+def errors_have_codes(trial: Trial) -> None:
+    """Errors of every kind have a body of JSON with a code: clients can tell one from the other."""
+    silent = sorted({expect.describe(response) for response in _errors(trial) if not expect.error_codes(response)})
+    if silent:
+        more = f", and {len(silent) - 1} more" if len(silent) > 1 else ""
+        raise expect.Lacking(f"{silent[0]} without a code{more}")
 
 
 @check(CODES, MUST)
@@ -77,21 +103,35 @@ def error_format(trial: Trial) -> None:
             and bool(errors)
             and all(isinstance(one, dict) and isinstance(one.get("code"), str) for one in errors)
         )
-        expect.that(well_formed, f"{expect.describe(response)} with the body {response.text[:200]!r}")
-    if not seen:
-        raise expect.Unsupported("no error has a body of JSON")
+        if not well_formed:
+            found = f"{expect.describe(response)} with the body {response.text[:200]!r}"
+            raise expect.Failed(found, '{"errors": [{"code": "...", ...}, ...]}', response)
+    trial.note = f"{seen} errors have a body of JSON"
 
 
 @check(CODES, MUST)
 def codes_of_the_table(trial: Trial) -> None:
-    """The codes of errors are those of the specification's table."""
+    """The codes of errors, where there are any, are those of the specification's table."""
     seen = 0
     for response in _errors(trial):
         for code in expect.error_codes(response):
             seen += 1
-            expect.that(code in TABLE | LEGACY, f"{expect.describe(response)}: {code} is not in the table")
-    if not seen:
-        raise expect.Unsupported("no error has a code")
+            if code not in TABLE | LEGACY:
+                found = f"{expect.describe(response)}: {code} is not in the table"
+                raise expect.Failed(found, ", ".join(sorted(TABLE)), response)
+    trial.note = f"{seen} errors have a code"
+
+
+@check(CODES, SHOULD)
+def error_messages(trial: Trial) -> None:
+    """The `message` of an error, if there is one, is a string that people can read."""
+    for response in _errors(trial):
+        body = _json_or_none(response)
+        errors = body.get("errors") if isinstance(body, dict) else None
+        for one in errors if isinstance(errors, list) else []:
+            message = one.get("message", "") if isinstance(one, dict) else ""
+            if not isinstance(message, str):
+                raise expect.Failed(f"{expect.describe(response)} with the message {message!r}", "a string", response)
 
 
 @check(CODES, SHOULD)
@@ -109,7 +149,7 @@ def manifest_unknown(trial: Trial) -> None:
     repository = trial.repository()
     trial.publish(repository, content.image(), "v1")
     for reference in ("v2", content.absent_digest()):
-        expect.code(expect.status(trial.get_manifest(repository, reference), 404), "MANIFEST_UNKNOWN")
+        expect.code_if_any(expect.status(trial.get_manifest(repository, reference), 404), "MANIFEST_UNKNOWN")
 
 
 @check(CODES, SHOULD)
@@ -117,7 +157,7 @@ def blob_unknown(trial: Trial) -> None:
     """A blob that is not there is BLOB_UNKNOWN."""
     repository = trial.repository()
     trial.push_blob(repository, content.blob())
-    expect.code(expect.status(trial.get_blob(repository, content.absent_digest()), 404), "BLOB_UNKNOWN")
+    expect.code_if_any(expect.status(trial.get_blob(repository, content.absent_digest()), 404), "BLOB_UNKNOWN")
 
 
 @check(CODES, SHOULD)
@@ -126,20 +166,20 @@ def blob_upload_unknown(trial: Trial) -> None:
     upload = trial.start_upload(trial.repository())
     blob = content.blob()
     expect.status(upload.put(blob.digest, blob.data), 201)
-    expect.code(expect.status(upload.status(), 404), "BLOB_UPLOAD_UNKNOWN")
+    expect.code_if_any(expect.status(upload.status(), 404), "BLOB_UPLOAD_UNKNOWN")
 
 
 @check(CODES, SHOULD)
 def name_unknown(trial: Trial) -> None:
     """A repository that is not there is NAME_UNKNOWN when its tags are listed."""
     response = expect.status(trial.get(f"/v2/{trial.repository()}/tags/list"), 404)
-    expect.code(response, "NAME_UNKNOWN")
+    expect.code_if_any(response, "NAME_UNKNOWN")
 
 
 @check(CODES, SHOULD)
 def name_invalid(trial: Trial) -> None:
     """A repository name with capitals is NAME_INVALID."""
-    expect.code(expect.refused(trial.post_upload(trial.repository() + "/UPPER")), "NAME_INVALID")
+    expect.code_if_any(expect.refused(trial.post_upload(trial.repository() + "/UPPER")), "NAME_INVALID")
 
 
 @check(Section.PULLING_MANIFESTS, MUST)
@@ -164,16 +204,15 @@ def invalid_tags_are_refused(trial: Trial) -> None:
 def digest_invalid(trial: Trial) -> None:
     """A digest of invalid syntax in a closing PUT is DIGEST_INVALID."""
     response = trial.start_upload(trial.repository()).put("sha256:abc", content.blob().data)
-    expect.code(expect.status(response, 400), "DIGEST_INVALID")
+    expect.code_if_any(expect.status(response, 400), "DIGEST_INVALID")
 
 
 @check(CODES, SHOULD)
 def manifest_invalid(trial: Trial) -> None:
     """A manifest that is not JSON, or whose fields have the wrong types, is refused with 400 and MANIFEST_INVALID."""
-    wrong = content.encode({"schemaVersion": 2, "mediaType": content.IMAGE, "config": "none", "layers": {}})
-    for data in (b"no manifest", b"", wrong):
+    for data in NO_MANIFESTS:
         response = trial.put_manifest(trial.repository(), "v1", Manifest(data, content.IMAGE))
-        expect.code(expect.status(response, 400), "MANIFEST_INVALID")
+        expect.code_if_any(expect.status(response, 400), "MANIFEST_INVALID")
 
 
 @check(Section.PUSHING_MANIFESTS, MAY)
@@ -183,7 +222,7 @@ def media_type_mismatch(trial: Trial) -> None:
     trial.prepare(repository, manifest)
     response = trial.put_manifest(repository, "v1", manifest, media_type=content.INDEX)
     if response.is_success:
-        raise expect.Unsupported(expect.describe(response))
+        raise expect.Lacking(expect.describe(response))
     expect.refused(response)
 
 
@@ -208,27 +247,40 @@ def unknown_endpoint(trial: Trial) -> None:
     expect.status(trial.get(f"/v2/{trial.repository()}/nothing/here"), 404)
 
 
+@check(Section.ERROR_CODES, SHOULD)
+def retry_after(trial: Trial) -> None:
+    """Each 429 in the whole run, if there is any, says in Retry-After when to come again."""
+    seen = trial.client.observed
+    expect.that(not seen.unexplained, f"{seen.unexplained} of {seen.throttled} answers of 429 were without Retry-After")
+    trial.note = f"{seen.throttled} of {seen.answers} answers so far were 429"
+
+
 @check(Section.WARNINGS, MUST)
 def warnings(trial: Trial) -> None:
-    """Warning headers, if there are any, have the code 299, the agent `-`, no date, and at most 4096 bytes."""
+    """Each Warning in the whole run, if there is any, has the code 299, the agent `-`, no date, at most 4096 bytes.
+
+    Nothing makes a registry warn; so all answers that this run got are looked at, and the note says how many.
+    """
     repository = trial.repository()
     trial.publish(repository, content.image(), "v1")
-    answers = [trial.get("/v2/"), trial.get_manifest(repository, "v1"), trial.get(f"/v2/{repository}/tags/list")]
-    found = [value for response in answers for value in response.headers.get_list("Warning")]
-    if not found:
-        raise expect.Unsupported("there is no Warning")
-    for value in found:
-        well_formed = re.fullmatch(r'299 - "(?:[^"\\]|\\.)*"(?:\s*,\s*299 - "(?:[^"\\]|\\.)*")*', value)
-        expect.that(well_formed is not None, f"Warning: {value}")
-    for response in answers:
-        size = sum(len(value.encode()) for value in response.headers.get_list("Warning"))
-        expect.that(size <= LARGEST_WARNINGS, f"{expect.describe(response)} with {size} bytes of warnings")
+    trial.get_manifest(repository, "v1")
+    seen = trial.client.observed
+    for values in seen.warned:
+        for value in values:
+            if WARNING.fullmatch(value) is None:
+                raise expect.Failed(f"Warning: {value}", '299 - "TEXT"')
+        size = sum(len(value.encode()) for value in values)
+        if size > LARGEST_WARNINGS:
+            raise expect.Failed(f"an answer with {size} bytes of warnings", f"at most {LARGEST_WARNINGS}")
+    trial.note = f"{len(seen.warned)} of {seen.answers} answers had a Warning"
 
 
 def _errors(trial: Trial) -> list[httpx.Response]:
     """Answers to requests that are wrong in many ways; those that were no errors are left out."""
-    repository, manifest = trial.repository(), content.image()
+    repository, manifest, ended = trial.repository(), content.image(), content.blob()
     trial.publish(repository, manifest, "v1")
+    upload = trial.start_upload(repository)
+    expect.status(upload.put(ended.digest, ended.data), 201)
     absent = content.absent_digest()
     wrong: list[Callable[[], httpx.Response]] = [
         lambda: trial.get_manifest(repository, "v2"),
@@ -242,9 +294,11 @@ def _errors(trial: Trial) -> list[httpx.Response]:
         lambda: trial.get(f"/v2/{repository}/referrers/nonsense"),
         lambda: trial.post_upload(f"{repository}/UPPER"),
         lambda: trial.get(f"/v2/{repository}/blobs/uploads/{NO_SESSION}"),
+        lambda: upload.status(),
         lambda: trial.start_upload(repository).put(absent, b"other content"),
+        lambda: trial.start_upload(repository).put("sha256:abc", b"content"),
         lambda: trial.put_manifest(repository, absent, manifest),
-        lambda: trial.put_manifest(repository, "v1", Manifest(b"{", content.IMAGE)),
+        *(partial(trial.put_manifest, repository, "v1", Manifest(data, content.IMAGE)) for data in NO_MANIFESTS),
         lambda: trial.put_manifest(repository, "-wrong", manifest),
         lambda: trial.put_manifest(repository, "v3", content.image()),
         lambda: trial.client.request("PUT", f"/v2/{repository}/tags/list", body=b""),

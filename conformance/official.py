@@ -11,19 +11,24 @@ import threading
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
 from conformance.client import Credentials
-from conformance.runner import Progress, clean
+from conformance.exchange import Secrets, clean
+from conformance.progress import Progress
 from conformance.trial import Names
 
 TIME_LIMIT = 1800.0
 """Seconds after which the program is ended."""
 LARGEST_REPORT = 512 * 1024 * 1024
 SHOWN_LINES = 10
+OUTPUT = "output.txt"
+"""All that it wrote on its standard outputs."""
+
+_REPORTS = ("junit.xml", "results.yaml", "report.html")
 
 _TEST_LINE = re.compile(r'level=(?:INFO|WARN|ERROR) msg="([^"]*)" name="((?:[^"\\]|\\.)*)"')
 _STATUS = {"passed": "passed", "skipped": "skipped", "failure": "failed", "error": "error"}
@@ -106,7 +111,13 @@ def environment(
 
 
 def run(
-    program: str, variables: dict[str, str], folder: Path, progress: Progress, time_limit: float = TIME_LIMIT
+    program: str,
+    variables: dict[str, str],
+    folder: Path,
+    progress: Progress,
+    time_limit: float = TIME_LIMIT,
+    *,
+    secrets: Secrets | None = None,
 ) -> OfficialResult:
     """Run the suite and read its report.
 
@@ -117,17 +128,19 @@ def run(
             are removed first.
         progress: told of each test.
         time_limit: seconds after which it is ended.
+        secrets: words that are taken out of all that it wrote.
 
     Returns:
         What it reported; whatever goes wrong is told in `problem`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("junit.xml", "results.yaml", "report.html"):
+    for name in _REPORTS:
         (folder / name).unlink(missing_ok=True)
     try:
         status, tail = _execute(program, variables, folder, progress, time_limit)
     except OSError as error:
         return OfficialResult(problem=f"{program} could not be run: {error.strerror or error}")
+    _hide(folder, secrets or Secrets())
     result = read(folder)
     if status < 0:
         problem = f"{program} was ended by signal {-status}"
@@ -137,8 +150,18 @@ def run(
         problem = f"{program} ended with status {status}, though its report shows no failure"
     else:
         return result
-    counts = {name: value for name, value in vars(result).items() if name != "problem"}
-    return OfficialResult(**counts, problem=clean("\n".join([problem, *tail])))
+    return replace(result, problem=clean((secrets or Secrets()).hide("\n".join([problem, *tail]))))
+
+
+def _hide(folder: Path, secrets: Secrets) -> None:
+    """Take secrets out of what it wrote; it shows whole answers, and a registry may send back what it was sent."""
+    for name in (*_REPORTS, OUTPUT):
+        try:
+            text = (folder / name).read_text(encoding="utf-8", errors="surrogateescape")
+            if secrets.hide(text) != text:
+                (folder / name).write_text(secrets.hide(text), encoding="utf-8", errors="surrogateescape")
+        except OSError:
+            pass  # not written; that is told by whoever reads it
 
 
 def read(folder: Path) -> OfficialResult:
@@ -200,7 +223,7 @@ def _execute(
     """Run the program; its exit status, and the last lines that it wrote."""
     tail: list[str] = []
     with (
-        (folder / "output.txt").open("w", encoding="utf-8") as kept,
+        (folder / OUTPUT).open("w", encoding="utf-8") as kept,
         subprocess.Popen(
             [program],
             cwd=folder,  # where no configuration file of somebody else lies

@@ -2,11 +2,14 @@
 
 import base64
 import re
+import ssl
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, urlsplit
 
@@ -108,16 +111,34 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 64
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: clients break off when they are interrupted, or do not trust the certificate."""
+
+
+def certificate(folder: Path) -> Path:
+    """A file with a key and its self-signed certificate for 127.0.0.1."""
+    key, pem = folder / "key.pem", folder / "both.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
+    subprocess.run([*command, "-keyout", str(key), "-out", str(pem)], check=True, capture_output=True)
+    pem.write_text(pem.read_text() + key.read_text())
+    return pem
+
 
 @contextmanager
-def serving(handle: Handle) -> Iterator[str]:
-    """Serve on a free port while the block runs; gives the URL."""
+def serving(handle: Handle, *, tls: Path | None = None) -> Iterator[str]:
+    """Serve on a free port while the block runs; gives the URL. `tls`: a file with certificate and key."""
     handler = type("Handler", (_Handler,), {"handle_request": staticmethod(handle)})
     with _Server(("127.0.0.1", 0), handler) as server:
+        if tls is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(tls)
+            # The handshake is left to the thread that reads, so that a client that breaks off breaks nothing else.
+            server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
+            yield f"{'https' if tls else 'http'}://127.0.0.1:{server.server_address[1]}"
         finally:
             server.shutdown()
             thread.join()

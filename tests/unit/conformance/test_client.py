@@ -1,10 +1,13 @@
+import base64
+import gzip
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from conformance.check import Outcome
-from conformance.client import Client, ClientError, Credentials, add_params, parse_challenges, show_url
+from conformance.client import LARGEST_ANSWER, LONGEST_WAIT, PATIENCE, Client, ClientError, Credentials, add_params
 from conformance.runner import run_one, select
 from conformance.trial import Names
 from tests.unit.conformance.serving import PASSWORD, USER, Asking, basic, serving
@@ -114,11 +117,13 @@ def test_credentials_do_not_leave_for_another_host() -> None:
 def test_what_is_kept_of_a_request_holds_no_secret() -> None:
     with serving(Asking("bearer", Tiny())) as url, Client(url, CREDENTIALS) as client:
         client.request("GET", "/v2/", params=[("state", "hidden"), ("digest", "sha256:1"), ("n", "1")])
-        assert client.exchanges == [
+        assert [one.line for one in client.exchanges] == [
             "GET /v2/?state=...&digest=sha256:1&n=1 -> 401",
-            "GET /token (token) -> 200",
+            "GET /token?service=...&scope=... -> 200",
             "GET /v2/?state=...&digest=sha256:1&n=1 -> 200",
         ]
+        token = base64.b64encode(b"registry:catalog:*").decode()
+        assert not [one for one in (PASSWORD, CREDENTIALS.basic(), token) if one in repr(client.exchanges)]
         client.forget()
         assert client.exchanges == []
     assert PASSWORD not in repr(CREDENTIALS)
@@ -128,7 +133,7 @@ def test_a_connection_that_fails_is_a_client_error() -> None:
     with serving(lambda request: None) as url, Client(url) as client:
         with pytest.raises(ClientError, match="GET /v2/: "):
             client.request("GET", "/v2/")
-        assert client.exchanges == ["GET /v2/ -> RemoteProtocolError"]
+        assert [one.line for one in client.exchanges] == ["GET /v2/ -> RemoteProtocolError"]
     with Client(url) as client, pytest.raises(ClientError):
         client.request("GET", "/v2/")  # nothing listens any more
 
@@ -153,32 +158,64 @@ def test_default_headers_can_be_left_out_and_sent_several_times() -> None:
     assert seen[2] in ("a/b", "c/d")
 
 
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        (['Basic realm="a"'], [("basic", {"realm": "a"})]),
-        (
-            ['Bearer realm="https://t/token",service="s",scope="repository:a:pull,push repository:b:pull"'],
-            [
-                (
-                    "bearer",
-                    {"realm": "https://t/token", "service": "s", "scope": "repository:a:pull,push repository:b:pull"},
-                )
-            ],
-        ),
-        (['Basic realm="a", Bearer realm="b"'], [("bearer", {"realm": "b"}), ("basic", {"realm": "a"})]),
-        (['Basic realm="a"', "bearer realm=b"], [("bearer", {"realm": "b"}), ("basic", {"realm": "a"})]),
-        (['Bearer realm="a \\"quoted\\" one"'], [("bearer", {"realm": 'a "quoted" one'})]),
-        (["Digest realm=x", ""], []),
-    ],
-)
-def test_challenges(values: list[str], expected: list[tuple[str, dict[str, str]]]) -> None:
-    assert [(one.scheme, dict(one.parameters)) for one in parse_challenges(values)] == expected
-
-
 def test_parameters_are_added_to_those_that_are_there() -> None:
     given = "http://r/v2/a/blobs/uploads/1?_state=a%2Bb%3D"
     assert add_params(given, [("digest", "sha256:0")]) == given + "&digest=sha256:0"
     assert add_params("http://r/v2/", [("tag", "a b&c")]) == "http://r/v2/?tag=a%20b%26c"
     assert add_params(given, []) == given
-    assert show_url(given + "&digest=sha256:0") == "/v2/a/blobs/uploads/1?_state=...&digest=sha256:0"
+
+
+def test_a_request_is_sent_again_after_429_as_late_as_it_says() -> None:
+    answers = [Answer(429, {"Retry-After": "0"}), Answer(429, {"Retry-After": "soon"}), Answer(200, {}, b"done")]
+
+    with serving(lambda request: answers.pop(0)) as url, Client(url) as client:
+        assert client.request("GET", "/v2/").content == b"done"
+        assert (client.observed.answers, client.observed.throttled, client.observed.unexplained) == (3, 2, 0)
+
+
+def test_waiting_because_of_429_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    with serving(lambda request: Answer(429, {"Retry-After": "9" * 400})) as url, Client(url) as client:
+        assert client.request("GET", "/v2/").status_code == 429
+        assert client.request("GET", "/v2/").status_code == 429
+    assert waited == [LONGEST_WAIT] * int(PATIENCE / LONGEST_WAIT)
+
+
+def test_redirects_are_followed_and_come_to_an_end() -> None:
+    def handle(request: Request) -> Answer:
+        left = int(request.path.rpartition("/")[2])
+        return Answer(307, {"Location": str(left - 1)}, b"elsewhere") if left else Answer(200, {}, b"there")
+
+    with serving(handle) as url, Client(url) as client:
+        response = client.request("GET", "/v2/2")
+        assert (response.content, [one.status_code for one in response.history]) == (b"there", [307, 307])
+        assert [one.line for one in client.exchanges] == ["GET /v2/2 -> 307", "GET /v2/1 -> 307", "GET /v2/0 -> 200"]
+        with pytest.raises(ClientError, match="more than 10 redirects"):
+            client.request("GET", "/v2/11")
+
+
+@pytest.mark.parametrize("location", ["http://[", "nonsense:", "http://\x00/", "http://a b:c/"])
+def test_a_location_that_is_no_url_is_a_client_error(location: str) -> None:
+    with serving(lambda request: Answer(307, {"Location": location})) as url, Client(url) as client:
+        with pytest.raises(ClientError):
+            client.request("GET", "/v2/")
+        with pytest.raises(ClientError):
+            client.request("GET", location)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_answer_without_an_end_is_not_read_to_its_end(packed: bool) -> None:
+    """Neither bytes that never end, nor a few that stand for many."""
+    half = bytes(LARGEST_ANSWER // 2 + 1)
+    body, headers = (gzip.compress(half * 2), {"Content-Encoding": "gzip"}) if packed else (half * 2, {})
+    with serving(lambda request: Answer(200, headers, body)) as url, Client(url) as client:
+        with pytest.raises(ClientError, match=f"longer than {LARGEST_ANSWER} bytes"):
+            client.request("GET", "/v2/")
+        assert client.request("HEAD", "/v2/").status_code == 200
+
+
+def test_tokens_nested_without_end_are_no_tokens() -> None:
+    asking = Asking("bearer", Tiny(), answer=Answer(200, {}, b"[" * 200_000))
+    with serving(asking) as url, Client(url) as client, pytest.raises(ClientError, match="no token"):
+        client.request("GET", "/v2/")

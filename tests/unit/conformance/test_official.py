@@ -7,7 +7,8 @@ import pytest
 
 from conformance import official
 from conformance.client import Credentials
-from conformance.runner import Progress
+from conformance.exchange import Secrets
+from conformance.progress import Progress
 from conformance.trial import Names
 
 REPORT = """<testsuites tests="{tests}" failures="{failures}" skipped="{skipped}" disabled="{disabled}">
@@ -134,6 +135,22 @@ def test_a_suite_that_hangs_is_ended_with_what_it_started(suite: Suite) -> None:
     result = suite.run("sleep 60 & sleep 60", time_limit=0.3)
     assert not result.ok
     assert "it still ran after 0 s" in result.problem
+
+
+def test_a_secret_that_comes_back_is_in_none_of_its_files(suite: Suite) -> None:
+    suite.program.write_text(f"#!/bin/sh\necho sent: hush-hush\n{COPY}\nexit 7\n")
+    suite.program.chmod(0o755)
+    (suite.program.parent / "junit.xml").write_text(report(FAILED.replace("expected", "hush-hush"), failures=1))
+    (suite.program.parent / "results.yaml").write_text(SUMMARY + "  hush-hush: Pass\n")
+    variables = official.environment("http://127.0.0.1:5000", Names("test"), None, suite.results)
+    progress, secrets = Progress(suite.output), Secrets(["hush-hush"])
+    result = official.run(str(suite.program), variables, suite.results, progress, secrets=secrets)
+    assert "sent: ***" in result.problem
+    assert "hush-hush" not in repr(result)
+    for name in ("junit.xml", "results.yaml", "output.txt"):
+        text = (suite.results / name).read_text()
+        assert "***" in text
+        assert "hush-hush" not in text
 
 
 def test_a_program_that_cannot_be_run_is_a_problem(tmp_path: Path) -> None:

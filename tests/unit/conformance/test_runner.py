@@ -1,20 +1,18 @@
 import io
+import itertools
 
 import pytest
 
+from conformance import expect
 from conformance.check import Check, Level, Outcome, Section
-from conformance.client import Client
+from conformance.client import Client, Credentials
 from conformance.content import padded
 from conformance.expect import Failed
-from conformance.runner import Progress, clean, describe, run, run_one, select
+from conformance.progress import Progress
+from conformance.runner import LONGEST_TEXT, SILENT_CHECKS, run, run_one, select
 from conformance.trial import Names, Trial
 from tests.unit.conformance.serving import serving, tiny
 from tests.unit.conformance.tiny import Answer, Tiny
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 def test_patterns_select_by_part_of_the_name_or_by_the_whole_of_it() -> None:
@@ -25,35 +23,20 @@ def test_patterns_select_by_part_of_the_name_or_by_the_whole_of_it() -> None:
     assert select(["nothing-of-that-name"]) == []
 
 
-def test_progress_is_a_line_for_each_check_where_there_is_no_terminal() -> None:
-    written = io.StringIO()
-    with tiny("no ranges", "support is 500") as url, Client(url) as client:
-        results = run(select(["determining-support/v2", "range-closed"]), client, Names("test"), Progress(written))
-    lines = written.getvalue().splitlines()
-    assert lines == [describe(result) for result in results]
-    assert lines[0].split(None, 3)[:3] == ["UNSUPPORTED", "MUST", "pulling-blobs/range-closed:"]
-    assert lines[1].startswith("FAIL        MUST   determining-support/v2: GET /v2/ answered 500, expected 200")
-    assert "\x1b" not in written.getvalue()
-
-
-def test_progress_on_a_terminal_keeps_only_failures() -> None:
-    written = Terminal()
-    with tiny("support is 500") as url, Client(url) as client:
-        run(select(["determining-support/v2", "get-by-tag"]), client, Names("test"), Progress(written))
-    kept = [line.rpartition("\x1b[K")[2] for line in written.getvalue().split("\n")[:-1]]
-    assert [line.split()[2] for line in kept] == [
-        "determining-support/v2:",
-        "determining-support/v2-without-slash:",
-    ]
-    assert "get-by-tag" in written.getvalue()
-
-
 def test_a_registry_that_hangs_up_fails_its_checks_and_the_run_goes_on() -> None:
     with serving(lambda request: None) as url, Client(url) as client:
         results = run(select(["pulling-manifests/"]), client, Names("test"), Progress(io.StringIO()))
     assert len(results) > 5
     assert {result.outcome for result in results} == {Outcome.FAIL}
-    assert all("GET" in result.message or "POST" in result.message for result in results)
+    assert all("GET" in result.message or "POST" in result.message for result in results[:SILENT_CHECKS])
+    assert all(result.message.startswith("not tried: ") for result in results[SILENT_CHECKS:])
+
+
+def test_a_registry_that_answers_now_and_then_is_tried_to_the_end() -> None:
+    turns = itertools.cycle([Answer(500), None])
+    with serving(lambda request: next(turns)) as url, Client(url) as client:
+        results = run(select(["pulling-manifests/"]), client, Names("test"), Progress(io.StringIO()))
+    assert not [result for result in results if result.message.startswith("not tried")]
 
 
 def test_answers_that_nobody_thought_of_fail_the_check() -> None:
@@ -65,26 +48,47 @@ def test_answers_that_nobody_thought_of_fail_the_check() -> None:
         result = run_one(one, client, Names("test"))
     assert result.violation
     assert "could not be understood: KeyError" in result.message
-    assert result.exchanges == ("GET /v2/ -> 200",)
+    assert [one.line for one in result.exchanges] == ["GET /v2/ -> 200"]
 
 
 @pytest.mark.parametrize(("level", "violation"), [(Level.MUST, True), (Level.SHOULD, False), (Level.MAY, False)])
 def test_only_a_failed_must_is_a_violation(level: Level, violation: bool) -> None:
     def failing(trial: Trial) -> None:
-        raise Failed("because")
+        raise Failed("because", "something")
 
     with tiny() as url, Client(url) as client:
         result = run_one(Check("api/failing", Section.API, level, "Fails.", failing), client, Names("test"))
     assert (result.outcome, result.violation) == (Outcome.FAIL, violation)
-    assert describe(result) == f"FAIL        {level.value:<6} api/failing: because"
+    assert (result.message, result.found, result.expected) == ("because, expected something", "because", "something")
 
 
 def test_control_characters_of_a_registry_do_not_reach_the_terminal() -> None:
-    body = b'{"errors":[{"code":"\\u001b[31mRED\\u0000"}]}'
+    body = b'{"errors":[{"code":"\\u001b[31mRED\\u0000\\r\\n::error::ours"}]}'
     with serving(lambda request: Answer(418, {}, body)) as url, Client(url) as client:
         [result] = [run_one(one, client, Names("test")) for one in select(["*/v2"])]
-    assert result.message == "GET /v2/ answered 418 (\ufffd[31mRED\ufffd), expected 200"
-    assert clean("line\n\ttab \u00e9 \x7f\x85\ud800") == "line\n\ttab \u00e9 \ufffd\ufffd\ufffd"
+    assert result.message == "GET /v2/ answered 418 (\ufffd[31mRED\ufffd\ufffd ::error::ours), expected 200"
+
+
+def test_a_failure_names_the_request_that_shows_it() -> None:
+    def failing(trial: Trial) -> None:
+        first = trial.get("/v2/", [("n", "1")])
+        trial.get("/v2/", [("n", "2")])
+        expect.header(first, "Nonsense")
+
+    with tiny() as url, Client(url) as client:
+        result = run_one(Check("api/failing", Section.API, Level.MUST, "Fails.", failing), client, Names("test"))
+    assert result.shown is not None
+    assert result.exchanges[result.shown].line == "GET /v2/?n=1 -> 200"
+
+
+def test_a_long_message_and_a_password_in_it_are_cut() -> None:
+    body = b'{"errors":[{"code":"hush-hush' + b"x" * 100_000 + b'"}]}'
+    answer = serving(lambda request: Answer(418, {}, body))
+    with answer as url, Client(url, Credentials("me", "hush-hush")) as client:
+        [result] = [run_one(one, client, Names("test")) for one in select(["*/v2"])]
+    assert result.message.startswith("GET /v2/ answered 418 (***xxx")
+    assert len(result.message) == LONGEST_TEXT
+    assert "hush-hush" not in repr(result)
 
 
 def test_each_run_and_each_call_gives_another_repository_name() -> None:

@@ -99,6 +99,8 @@ class Tiny:
         try:
             return self._dispatch(request)
         except Refusal as refusal:
+            if self.has("no codes"):
+                return Answer(refusal.status)
             error: dict[str, Any] = {"code": refusal.code, "message": "", "detail": None}
             if self.has("codes of its own"):
                 error["code"] = "Something_" + refusal.code
@@ -112,7 +114,8 @@ class Tiny:
                 continue
             method = methods.get("GET" if request.method == "HEAD" else request.method)
             if method is None:
-                return Answer(405, {"Allow": ", ".join(methods)})
+                error = b'{"errors":[{"code":"UNSUPPORTED"}]}'
+                return Answer(405, {"Allow": ", ".join(methods), **JSON_TYPE}, error)
             if match.groups() and NAME.fullmatch(match.group(1)) is None:
                 raise Refusal(400, "NAME_INVALID")
             return method(request, *match.groups())
@@ -126,6 +129,8 @@ class Tiny:
     def support(self, request: Request) -> Answer:
         if self.has("support is 500"):
             return Answer(500)
+        if self.has("API version not said"):
+            return Answer(200, {}, b"{}")
         warning = {"Warning": '199 server "old"'} if self.has("odd warning") else {}
         return Answer(200, {"Docker-Distribution-Api-Version": "registry/2.0", **warning}, b"{}")
 
@@ -139,9 +144,9 @@ class Tiny:
         if request.param("digest-algorithm") not in (None, "sha256", "sha512"):
             raise Refusal(400, "DIGEST_INVALID")
         given, mounted, source = (request.param(one) for one in ("digest", "mount", "from"))
-        if given is not None:
+        if given is not None and not self.has("no single POST"):
             return self._store(name, given, request.body)
-        if mounted is not None:
+        if mounted is not None and not self.has("no mounts"):
             sources = self.repositories if source is None else {source} & set(self.repositories)
             found = next((r for r in sources if mounted in self.repositories[r].blobs), None)
             if found is not None and self.has("mount without a blob"):
@@ -149,8 +154,13 @@ class Tiny:
             if found is not None:
                 return self._store(name, mounted, self.repositories[found].blobs[mounted])
         session = "one" if self.has("one session for all") else str(uuid.uuid4())
+        if self.has("numbered sessions"):
+            session = f"session-{len(self.uploads)}"
         self.uploads[session] = bytearray()
-        return self._progress(202, name, session)
+        answer = self._progress(202, name, session)
+        if self.has("only huge chunks"):
+            return Answer(202, {**answer.headers, "OCI-Chunk-Min-Length": str(1 << 40)})
+        return answer
 
     def _progress(self, status: int, name: str, session: str) -> Answer:
         headers = {"Location": f"/v2/{name}/blobs/uploads/{session}?state=secret"}
@@ -191,16 +201,21 @@ class Tiny:
 
     def cancel(self, request: Request, name: str, session: str) -> Answer:
         self._session(session)
+        if self.has("cancel is refused"):
+            raise Refusal(400, "UNSUPPORTED")
         if not self.has("cancel does nothing"):
             del self.uploads[session]
         return Answer(204)
 
     def _store(self, name: str, given: str, data: bytes) -> Answer:
         right = DIGEST.fullmatch(given) is not None and digest(data, given) == given
+        if self.has("no sha512") and given.startswith("sha512"):
+            raise Refusal(400, "DIGEST_INVALID")
         if not right and not self.has("any digest"):
             raise Refusal(400, "DIGEST_INVALID")
         self.repositories.setdefault(name, Repository()).blobs[given] = data
-        return Answer(201, {"Location": f"/v2/{name}/blobs/{given}", "Docker-Content-Digest": given})
+        shown = digest(data) if self.has("sha256 shown for sha512") else given
+        return Answer(201, {"Location": f"/v2/{name}/blobs/{given}", "Docker-Content-Digest": shown})
 
     # Blobs
 
@@ -251,16 +266,23 @@ class Tiny:
         by_digest = DIGEST.fullmatch(reference) is not None
         if not by_digest and TAG.fullmatch(reference) is None:
             raise Refusal(400, "MANIFEST_INVALID")
+        if self.has("no sha512") and reference.startswith("sha512:"):
+            raise Refusal(400, "DIGEST_INVALID")
         actual = digest(request.body, reference if by_digest else "sha256:")
         if by_digest and actual != reference and not self.has("any digest"):
             raise Refusal(400, "DIGEST_INVALID")
         media_type = request.headers.get("content-type", "").partition(";")[0]
         repository = self.repositories.get(name, Repository())
+        self._may_change(request, reference, repository)
         value = self._parse(request.body, media_type, repository)
         self.repositories[name] = repository
         stored = json.dumps(value).encode() if self.has("manifests written anew") else request.body
         repository.manifests[reference if by_digest else actual] = (media_type, stored)
-        tags = request.params("tag") if by_digest else [reference]
+        tags = request.params("tag") if by_digest and not self.has("no tag parameters") else []
+        if not self.has("any tag"):
+            tags = [tag for tag in tags if TAG.fullmatch(tag)]
+        if not by_digest:
+            tags = [reference]
         repository.tags.update(dict.fromkeys(tags, reference if by_digest else actual))
         headers = {"Location": f"/v2/{name}/manifests/{reference}", "Docker-Content-Digest": actual}
         if "subject" in value and not self.has("no OCI-Subject"):
@@ -268,6 +290,14 @@ class Tiny:
         if by_digest and tags and not self.has("no OCI-Tag"):
             headers["OCI-Tag"] = ", ".join(tags)
         return Answer(201, headers)
+
+    def _may_change(self, request: Request, reference: str, repository: Repository) -> None:
+        current = repository.tags.get(reference)
+        if current is not None and self.has("tags are fixed"):
+            raise Refusal(400, "DENIED")
+        wanted = request.headers.get("if-match")
+        if wanted is not None and wanted != f'"{current}"' and not self.has("no If-Match"):
+            raise Refusal(412, "DENIED")
 
     def _parse(self, data: bytes, media_type: str, repository: Repository) -> Any:
         try:
@@ -279,7 +309,8 @@ class Tiny:
             raise Refusal(400, "MANIFEST_INVALID") from None
         if value.get("mediaType", media_type) != media_type:
             raise Refusal(400, "MANIFEST_INVALID")
-        if not wanted <= set(repository.blobs) or not children <= set(repository.manifests):
+        complete = wanted <= set(repository.blobs) and children <= set(repository.manifests)
+        if not complete and not self.has("parts may be missing"):
             raise Refusal(404, "BLOB_UNKNOWN" if self.has("wrong code for missing parts") else "MANIFEST_BLOB_UNKNOWN")
         return value
 
@@ -331,7 +362,7 @@ class Tiny:
         headers = dict(JSON_TYPE)
         if limit is not None and len(tags) > int(limit) and not self.has("n is ignored"):
             tags = tags[: int(limit)]
-            if tags or self.has("Link for n=0"):
+            if (tags or self.has("Link for n=0")) and not self.has("no Link"):
                 relation = "" if self.has("Link without rel") else '; rel="next"'
                 headers["Link"] = f"</v2/{name}/tags/list?n={limit}&last={tags[-1] if tags else ''}>{relation}"
         return Answer(200, headers, json.dumps({"name": name, "tags": tags}).encode())

@@ -5,8 +5,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conformance.report import Value, yaml_lines
-from conformance.runner import clean
+from conformance.exchange import clean
+from conformance.results import Value, yaml_lines
 
 TEXT = st.text().map(clean)
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False, width=16) | TEXT
