@@ -120,6 +120,14 @@ class NoSpace(Unavailable):
     """The disk is full."""
 
 
+class ReadOnly(RegistryError):
+    """Maintenance is on: nothing may be written. `retry_after`: seconds after which to try again."""
+
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class EndpointUnknown(RegistryError):
     """The path is none of the registry's."""
 

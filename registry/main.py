@@ -10,55 +10,106 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from auth.policy import OpenPolicy
+from registry import logs
+from registry.db.connection import Database
+from registry.db.inspection import mark_of
 from registry.db.migrate import Migrated, migrate_sqlite
 from registry.db.reserve import Reserve
 from registry.db.sqlite import SqliteDatabase
+from registry.http.access_log import AccessLog
 from registry.http.context import Context
-from registry.http.health import alive, ready
+from registry.http.health import Readiness, alive, ready
+from registry.http.metrics import MetricsPage
 from registry.http.middleware import DistributionApi
+from registry.http.observer import Observer
 from registry.http.proxies import TrustedProxies
+from registry.http.routes import ROUTES
+from registry.http.server import Served
+from registry.jobs import old_events as old_events_job
+from registry.jobs import orphans as orphans_job
+from registry.jobs import stale_uploads as stale_uploads_job
 from registry.jobs.old_events import old_events
 from registry.jobs.orphans import orphans
 from registry.jobs.runner import JobRunner
 from registry.jobs.stale_uploads import stale_uploads
+from registry.metrics.board import Board
+from registry.metrics.database import MeasuredDatabase
+from registry.metrics.families import NO_ROUTE, Layout, families
+from registry.metrics.figures import Figures
+from registry.metrics.storage import MeasuredDriver
 from registry.services.blobs import Blobs
 from registry.services.deletion import Deletion
+from registry.services.maintenance import Maintenance
 from registry.services.manifests import Manifests
 from registry.services.uploads import Uploads
 from registry.settings import Settings
+from registry.tracing import Tracing, start_tracing, untraced
 from storage.contents import Contents
 from storage.driver import BlobDriver
 from storage.filesystem import FilesystemDriver
 
+_PAGES = {"/healthz": "healthz", "/readyz": "readyz", "/metrics": "metrics"}
+"""The routes beside the distribution API, by path."""
 
-def build_app(settings: Settings) -> ASGIApp:
-    """Return the ASGI application. Its lifespan opens and closes database and storage, and runs the jobs.
+
+def new_board() -> Board:
+    """Return the memory that the workers of a server count in."""
+    names = (*(route.name for route in ROUTES), *_PAGES.values(), NO_ROUTE)
+    return Board(Layout(families(names, [stale_uploads_job.NAME, orphans_job.NAME, old_events_job.NAME])))
+
+
+def build_app(settings: Settings, instance: str, figures: Figures) -> Served:
+    """Return what a worker serves. The application's lifespan opens and closes database and storage, and runs the jobs.
 
     `prepare` must have been called before.
+
+    Args:
+        instance: id of this server's run, shown by `/readyz`.
+        figures: what this worker counts.
     """
-    context = _build_context(settings)
-    runner = _build_runner(context)
+    tracing = start_tracing(settings.tracing)
+    access_log = _build_access_log(settings, instance, figures)
+    context = _build_context(settings, figures, tracing)
+    runner = _build_runner(context, figures)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         await context.driver.start()
         await context.database.start()
+        await context.maintenance.start()
+        app.state.readiness = Readiness(context, instance=instance, data=mark_of(settings.sqlite_path))
         runner.start()
+        looking = asyncio.create_task(figures.keep_looking(), name="figures")
         try:
             yield
         finally:
+            looking.cancel()
             await runner.stop()
+            await context.maintenance.stop()
             await context.database.stop()
             await context.driver.close()
+            if access_log is not None:
+                access_log.close()
+            if tracing is not None:
+                tracing.stop()
+            figures.look()
 
-    app = Starlette(
-        routes=[Route("/healthz", alive), Route("/readyz", ready)],
-        lifespan=lifespan,
-    )
-    app.state.context = context
+    is_apart = settings.operations.port is not None
+    pages = [Route("/healthz", alive), Route("/readyz", ready)]
+    if settings.metrics.enabled:
+        page = MetricsPage(figures, context.database, settings.metrics.networks, public=is_apart)
+        pages.append(Route("/metrics", page.show))
+    app = Starlette(routes=[] if is_apart else pages, lifespan=lifespan)
+    operations = Starlette(routes=pages) if is_apart else None
+    if operations is not None:
+        operations.state = app.state
     # Around the whole app, not a middleware in it: Starlette's own outermost ones cost every request 4 µs.
-    api = DistributionApi(app, context)
-    return TrustedProxies(api, settings.http.trusted_proxies) if settings.http.trusted_proxies else api
+    api: ASGIApp = DistributionApi(app, context)
+    if settings.http.trusted_proxies:
+        api = TrustedProxies(api, settings.http.trusted_proxies)
+    counted = figures if settings.metrics.enabled else None
+    observer = Observer(counted, pages=_PAGES, access_log=access_log, tracing=tracing)
+    return Served(app=api, observer=observer, operations=operations)
 
 
 def prepare(settings: Settings) -> Migrated:
@@ -80,12 +131,30 @@ async def _try_storage(driver: BlobDriver) -> None:
         await driver.close()
 
 
-def _build_context(settings: Settings) -> Context:
+def _build_access_log(settings: Settings, instance: str, figures: Figures) -> AccessLog | None:
+    if not settings.logs.access or settings.logs.level not in {"debug", "info"}:
+        return None
+    log = AccessLog(logs.STDERR, as_json=not logs.is_text(settings.logs), instance=instance)
+    figures.follow(lambda: log.dropped, "access_log_dropped_lines")
+    return log
+
+
+def _build_context(settings: Settings, figures: Figures, tracing: Tracing | None) -> Context:
     path, storage = settings.sqlite_path, settings.storage.filesystem
-    database = SqliteDatabase(path, Reserve(path, settings.database.reserve))
-    driver = FilesystemDriver(settings.filesystem_root, reserve=storage.reserve)
+    sqlite = SqliteDatabase(path, Reserve(path, settings.database.reserve))
+    files = FilesystemDriver(settings.filesystem_root, reserve=storage.reserve)
+    database: Database = sqlite
+    driver: BlobDriver = files
+    if settings.metrics.enabled or tracing is not None:
+        part = untraced if tracing is None else tracing.part
+        database = MeasuredDatabase(sqlite, figures, part)
+        driver = MeasuredDriver(files, figures, part)
     policy = OpenPolicy()
     contents = Contents(settings.storage.cache)
+    figures.follow(lambda: sqlite.batches, "database_batches")
+    figures.follow(lambda: contents.hits, "cache_hits", "blobs")
+    figures.follow(lambda: contents.misses, "cache_misses", "blobs")
+    figures.follow(lambda: contents.used, "cache_bytes", "blobs")
     blobs = Blobs(database, driver, policy, contents)
     return Context(
         settings=settings,
@@ -103,10 +172,11 @@ def _build_context(settings: Settings) -> Context:
         ),
         manifests=Manifests(database, sparse=settings.manifests.sparse),
         deletion=Deletion(database),
+        maintenance=Maintenance(database),
     )
 
 
-def _build_runner(context: Context) -> JobRunner:
+def _build_runner(context: Context, figures: Figures) -> JobRunner:
     settings, database, driver = context.settings, context.database, context.driver
     return JobRunner(
         database,
@@ -116,4 +186,6 @@ def _build_runner(context: Context) -> JobRunner:
             old_events(database, keep_s=settings.events.keep),
         ],
         owner=str(uuid.uuid4()),
+        paused=lambda: context.maintenance.on,
+        record=figures.job,
     )

@@ -6,74 +6,32 @@ the defaults below, in this order. `docs/configure.md` lists them all; a test ho
 
 import os
 import re
-from collections.abc import Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
-_ENVIRONMENT_PREFIX = "STOWAGE_"
-_UNITS_OF_TIME = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_UNITS_OF_SIZE = {"": 1, "b": 1, "kib": 1024, "mib": 1024**2, "gib": 1024**3, "kb": 1000, "mb": 1000**2, "gb": 1000**3}
+from registry.setting_types import Duration, Networks, Section, Size
+from registry.watching_settings import LogSettings, MetricsSettings, OperationsSettings, TracingSettings
+
+ENVIRONMENT_PREFIX = "STOWAGE_"
 
 
 class SettingsError(Exception):
     """The configuration can't be used. The message names each key, where its value came from and what was expected."""
 
 
-def _seconds(value: object) -> object:
-    match = re.fullmatch(r"(\d{1,9})\s*([smhdw])", value) if isinstance(value, str) else None
-    if match:
-        return int(match[1]) * _UNITS_OF_TIME[match[2]]
-    if isinstance(value, str):
-        raise ValueError("expected a duration like 90s, 15m, 24h, 14d or 4w")
-    return value
-
-
-def _bytes(value: object) -> object:
-    match = re.fullmatch(r"(\d{1,15})\s*([a-zA-Z]*)", value) if isinstance(value, str) else None
-    if match and match[2].lower() in _UNITS_OF_SIZE:
-        return int(match[1]) * _UNITS_OF_SIZE[match[2].lower()]
-    if isinstance(value, str):
-        raise ValueError("expected a size like 4194304, 512KiB, 4MiB or 1GiB")
-    return value
-
-
-def _networks(value: object) -> object:
-    given = value.split(",") if isinstance(value, str) else value
-    if not isinstance(given, list | tuple):
-        return value
-    try:
-        return tuple(ip_network(str(one).strip()) for one in given if str(one).strip())
-    except ValueError as error:
-        raise ValueError(f"expected addresses and networks like 127.0.0.1, 10.0.0.0/8: {error}") from None
-
-
-Duration = Annotated[int, BeforeValidator(_seconds), Field(ge=1)]
-"""Whole seconds, written `90s`, `15m`, `24h`, `14d`, `4w`."""
-
-Size = Annotated[int, BeforeValidator(_bytes), Field(ge=0)]
-"""Bytes, written `4194304`, `512KiB`, `4MiB`."""
-
-Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_networks), NoDecode]
-"""A list of addresses and networks, or one string of them with commas between."""
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class TlsSettings(_Section):
+class TlsSettings(Section):
     """`http.tls`: TLS served by Stowage itself. PEM files."""
 
     certificate: Path | None = Field(None, description="The certificate and its chain; turns TLS on.")
@@ -81,7 +39,7 @@ class TlsSettings(_Section):
     client_ca: Path | None = Field(None, description="Only clients with a certificate signed by one of these get in.")
 
 
-class LimitSettings(_Section):
+class LimitSettings(Section):
     """`http.limits`: what connections may cost. `registry.http.limits` holds them as the protocol takes them."""
 
     connections: int = Field(
@@ -114,7 +72,7 @@ class LimitSettings(_Section):
     )
 
 
-class HttpSettings(_Section):
+class HttpSettings(Section):
     """`http`: where the server listens and how it is reached."""
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
@@ -150,7 +108,7 @@ class HttpSettings(_Section):
         return value.rstrip("/")
 
 
-class FilesystemSettings(_Section):
+class FilesystemSettings(Section):
     """`storage.filesystem`: blobs in a folder."""
 
     root: Path | None = Field(None, description="Folder of the blobs; `storage` in the data folder when not given.")
@@ -159,7 +117,7 @@ class FilesystemSettings(_Section):
     )
 
 
-class StorageSettings(_Section):
+class StorageSettings(Section):
     """`storage`: where blobs are kept."""
 
     driver: Literal["filesystem"] = Field("filesystem", description="Kind of storage.")
@@ -169,7 +127,7 @@ class StorageSettings(_Section):
     filesystem: FilesystemSettings = FilesystemSettings()
 
 
-class DatabaseSettings(_Section):
+class DatabaseSettings(Section):
     """`database`: where every fact about the blobs is kept."""
 
     url: str | None = Field(
@@ -190,7 +148,7 @@ class DatabaseSettings(_Section):
         return value
 
 
-class AuthSettings(_Section):
+class AuthSettings(Section):
     """`auth`: who may do what."""
 
     mode: Literal["open"] = Field(
@@ -198,14 +156,14 @@ class AuthSettings(_Section):
     )
 
 
-class NameSettings(_Section):
+class NameSettings(Section):
     """`names`: what may be called how. What has a longer name already can still be pulled and deleted."""
 
     max_repository_length: int = Field(255, ge=1, le=255, description="Longest name of a repository that is pushed to.")
     max_tag_length: int = Field(128, ge=1, le=128, description="Longest tag that is pushed.")
 
 
-class ManifestSettings(_Section):
+class ManifestSettings(Section):
     """`manifests`: what a pushed manifest may be."""
 
     sparse: Literal["deny", "index", "allow"] = Field(
@@ -217,7 +175,7 @@ class ManifestSettings(_Section):
     max_tags: int = Field(100, ge=1, le=1000, description="Most `tag` parameters in one push by digest.")
 
 
-class UploadSettings(_Section):
+class UploadSettings(Section):
     """`uploads`: unfinished blobs."""
 
     expire: Duration = Field(7 * 86400, description="An upload session nobody wrote to for so long is removed.")
@@ -229,13 +187,13 @@ class UploadSettings(_Section):
     )
 
 
-class ListingSettings(_Section):
+class ListingSettings(Section):
     """`listings`: tags, catalog and referrers."""
 
     max_page: int = Field(10_000, ge=1, le=100_000, description="Most entries in one answer; the rest is linked to.")
 
 
-class EventSettings(_Section):
+class EventSettings(Section):
     """`events`: the record of changes that notifications are made from."""
 
     keep: Duration = Field(7 * 86400, description="How long a recorded event is kept.")
@@ -245,7 +203,7 @@ class Settings(BaseSettings):
     """The whole configuration, frozen. Built by `load_settings`, passed as argument, never global."""
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", env_prefix=_ENVIRONMENT_PREFIX, env_nested_delimiter="__"
+        frozen=True, extra="forbid", env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter="__"
     )
 
     data: Path = Field(Path("data"), description="Folder of the database and the blobs, unless those say otherwise.")
@@ -258,6 +216,10 @@ class Settings(BaseSettings):
     uploads: UploadSettings = UploadSettings()
     listings: ListingSettings = ListingSettings()
     events: EventSettings = EventSettings()
+    logs: LogSettings = LogSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    operations: OperationsSettings = OperationsSettings()
+    tracing: TracingSettings = TracingSettings()
 
     @classmethod
     def settings_customise_sources(
@@ -294,22 +256,55 @@ def load_settings(file: Path | None = None, command_line: Mapping[str, Any] | No
     Raises:
         SettingsError: an unreadable file, an unknown key, a wrong value.
     """
-    layers: list[tuple[str, dict[str, Any]]] = [
-        ("the command line", _without_none(command_line or {})),
-        ("the environment", _environment()),
-    ]
-    if file is not None:
-        layers.append((str(file), _read_file(file)))
-    merged: dict[str, Any] = {}
-    for _, layer in reversed(layers):
-        merged = _merge(merged, layer)
+    return merged(read_layers(file, command_line))
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """What each source says, nested like the file. `path`: the file, if there is one."""
+
+    command_line: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    file: Mapping[str, Any]
+    path: Path | None
+
+    @staticmethod
+    def holds(layer: Any, path: Sequence[str]) -> bool:
+        """Say whether a source has a value at `path`."""
+        for part in path:
+            if not isinstance(layer, Mapping) or part not in layer:
+                return False
+            layer = layer[part]
+        return True
+
+
+def read_layers(file: Path | None, command_line: Mapping[str, Any] | None) -> Layers:
+    """Read every source; the file is what STOWAGE_CONFIG names if none is given.
+
+    Raises:
+        SettingsError: an unreadable file, an unknown section in the environment.
+    """
+    environment = _environment()
+    if file is None and (named := os.environ.get(f"{ENVIRONMENT_PREFIX}CONFIG")):
+        file = Path(named)
+    return Layers(_without_none(command_line or {}), environment, {} if file is None else _read_file(file), file)
+
+
+def merged(layers: Layers) -> Settings:
+    """Return the settings that the sources make together. Raises SettingsError: an unknown key, a wrong value."""
+    values = _merge(_merge(layers.file, layers.environment), layers.command_line)
     try:
-        return Settings(**merged)
+        return Settings(**values)
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(problem, layers) for problem in error.errors())) from None
 
 
-FIXED = ("data", "http.host", "http.port", "http.workers", "storage", "database")
+def admin_password_given() -> bool:
+    """Say whether STOWAGE_ADMIN_PASSWORD is set. Nothing reads it while there are no users, and the server says so."""
+    return bool(os.environ.get(f"{ENVIRONMENT_PREFIX}ADMIN_PASSWORD"))
+
+
+FIXED = ("data", "http.host", "http.port", "http.workers", "storage", "database", "operations")
 """What can't change while the server runs: its processes share it, or the supervisor holds it."""
 
 
@@ -344,18 +339,21 @@ def _read_file(file: Path) -> dict[str, Any]:
 
 def _environment() -> dict[str, Any]:
     for name in os.environ:
-        section = name.removeprefix(_ENVIRONMENT_PREFIX).split("__")[0].lower()
-        if name.startswith(_ENVIRONMENT_PREFIX) and "__" in name and section not in Settings.model_fields:
+        section = name.removeprefix(ENVIRONMENT_PREFIX).split("__")[0].lower()
+        if name.startswith(ENVIRONMENT_PREFIX) and "__" in name and section not in Settings.model_fields:
             raise SettingsError(f"{name}: there is no section {section!r}: expected one of {_names(Settings)}")
     values: dict[str, Any] = EnvSettingsSource(Settings)()
     return values
 
 
-def _explain(problem: Any, layers: list[tuple[str, dict[str, Any]]]) -> str:
+def _explain(problem: Any, layers: Layers) -> str:
     path = [str(part) for part in problem["loc"]]
-    source = next((name for name, layer in layers if _holds(layer, path)), "the configuration")
-    if source == "the environment":
-        source += f", {_ENVIRONMENT_PREFIX}{'__'.join(path).upper()}"
+    if layers.holds(layers.command_line, path):
+        source = "the command line"
+    elif layers.holds(layers.environment, path):
+        source = f"the environment, {ENVIRONMENT_PREFIX}{'__'.join(path).upper()}"
+    else:
+        source = str(layers.path) if layers.holds(layers.file, path) else "the configuration"
     if problem["type"] == "extra_forbidden":
         return f"{'.'.join(path)}: there is no such setting (in {source}): expected one of {_siblings(path)}"
     expected = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
@@ -374,14 +372,6 @@ def _siblings(path: list[str]) -> str:
 
 def _names(model: type[BaseModel]) -> str:
     return ", ".join(model.model_fields)
-
-
-def _holds(layer: Any, path: list[str]) -> bool:
-    for part in path:
-        if not isinstance(layer, dict) or part not in layer:
-            return False
-        layer = layer[part]
-    return True
 
 
 def _without_none(layer: Mapping[str, Any]) -> dict[str, Any]:

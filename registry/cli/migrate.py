@@ -1,25 +1,32 @@
 """`stowage migrate`: bring the database to this version's schema."""
 
+import sys
+
 import typer
 
-from registry.cli.options import ConfigOption, DataOption, fail, settings_of
+from registry.cli.options import ConfigOption, DataOption, examples, fail, settings_of
+from registry.cli.progress import shown_copying
 from registry.db.migrate import migrate_sqlite
 from registry.db.reserve import Reserve
 from registry.errors import Unavailable
+
+EXAMPLES = examples(
+    "stowage migrate",
+    "stowage migrate --data /var/lib/stowage",
+    "stowage migrate --config /etc/stowage/stowage.yaml",
+)
 
 
 def migrate(config: ConfigOption = None, data: DataOption = None) -> None:
     """Bring the database to the schema of this version.
 
     `stowage serve` does the same at its start. A copy of the database is put aside first.
-
-    Example:
-      stowage migrate --data /var/lib/stowage
     """
     settings = settings_of(config, {"data": data})
     try:
         Reserve(settings.sqlite_path, settings.database.reserve).make_way()
-        done = migrate_sqlite(settings.sqlite_path)
+        with shown_copying(settings.sqlite_path, sys.stderr):
+            done = migrate_sqlite(settings.sqlite_path)
     except Unavailable as error:
         fail(str(error))
     if done.before == done.after:

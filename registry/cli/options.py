@@ -1,4 +1,4 @@
-"""What commands share: the options that find the configuration, and how a command fails."""
+"""What commands share: the options that find the configuration, how help shows examples, and how a command fails."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,12 +9,36 @@ import typer
 from registry.settings import Settings, SettingsError, load_settings
 
 ConfigOption = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="YAML file with settings.", show_default=False)
+    Path | None,
+    typer.Option(
+        "--config", metavar="FILE", help="YAML file with settings. [default: $STOWAGE_CONFIG]", show_default=False
+    ),
 ]
 DataOption = Annotated[
     Path | None,
     typer.Option("--data", metavar="DIR", help="Folder of database and blobs. [default: ./data]", show_default=False),
 ]
+HostOption = Annotated[
+    str | None,
+    typer.Option("--host", metavar="H", help="Address to listen on. [default: 127.0.0.1]", show_default=False),
+]
+PortOption = Annotated[
+    int | None,
+    typer.Option("--port", metavar="P", help="Port; 0 takes a free one. [default: 5000]", show_default=False),
+]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option("--workers", metavar="N", help="Processes. [default: one a CPU core granted]", show_default=False),
+]
+InsecureOption = Annotated[
+    bool, typer.Option("--insecure-open", help="Listen beyond loopback although everybody may push and delete.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+def examples(*lines: str) -> str:
+    """Return the end of a command's help: one example a line, each of which can be run as it stands."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 def settings_of(config: Path | None, command_line: Mapping[str, Any]) -> Settings:

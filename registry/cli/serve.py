@@ -1,15 +1,32 @@
 """`stowage serve`: run the server."""
 
 import logging
+import secrets
+import sys
 from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from registry import __version__
-from registry.cli.options import ConfigOption, DataOption, fail, settings_of
+from registry import __version__, logs
+from registry.cli.options import (
+    ConfigOption,
+    DataOption,
+    HostOption,
+    InsecureOption,
+    PortOption,
+    WorkersOption,
+    examples,
+    fail,
+    settings_of,
+)
+from registry.cli.progress import shown_copying
+from registry.db.inspection import inspect
+from registry.db.migrate import REVISION, Migrated
 from registry.errors import Unavailable
 from registry.http.cores import granted_cores
 from registry.http.limits import Limits
@@ -17,25 +34,20 @@ from registry.http.server import CannotStart, Serving
 from registry.http.sockets import CannotListen, bind
 from registry.http.supervisor import CutOff, Supervisor
 from registry.http.tls import tls_context
-from registry.main import build_app, prepare
-from registry.settings import Settings, SettingsError, load_settings, with_fixed
+from registry.main import build_app, new_board, prepare
+from registry.metrics.board import Board
+from registry.metrics.figures import Figures
+from registry.settings import Settings, SettingsError, admin_password_given, load_settings, with_fixed
 from storage.errors import StorageUnavailable
 
-HostOption = Annotated[
-    str | None,
-    typer.Option("--host", metavar="H", help="Address to listen on. [default: 127.0.0.1]", show_default=False),
-]
-PortOption = Annotated[
-    int | None,
-    typer.Option("--port", metavar="P", help="Port; 0 takes a free one. [default: 5000]", show_default=False),
-]
-WorkersOption = Annotated[
-    int | None,
-    typer.Option("--workers", metavar="N", help="Processes. [default: one a CPU core granted]", show_default=False),
-]
-InsecureOption = Annotated[
-    bool, typer.Option("--insecure-open", help="Listen beyond loopback although everybody may push and delete.")
-]
+EXAMPLES = examples(
+    "stowage serve",
+    "stowage serve --data /var/lib/stowage --port 8080",
+    "stowage serve --config /etc/stowage/stowage.yaml",
+    "stowage serve --host 0.0.0.0 --insecure-open",
+)
+
+_NO_USERS = "STOWAGE_ADMIN_PASSWORD protects nothing: this version has no users"
 
 _logger = logging.getLogger("stowage.serve")
 
@@ -51,78 +63,104 @@ def serve(
     """Run the registry.
 
     Without arguments: SQLite and blobs in ./data, on 127.0.0.1:5000, open to whoever is on this machine.
-    SIGTERM ends it when all requests are answered, SIGHUP has it read its configuration again.
 
-    Examples:
-      stowage serve
-
-      stowage serve --data /var/lib/stowage --port 8080
-
-      stowage serve --config /etc/stowage.yaml
+    SIGTERM ends it when all requests are answered, SIGHUP has it read its configuration again. It ends with status 1
+    if it can't start, or had to cut requests off.
     """
     command_line = {"data": data, "http": {"host": host, "port": port, "workers": workers}}
     settings = settings_of(config, command_line)
-    if exposed := _is_exposed(settings, insecure_open):
+    if exposed := exposure(settings, insecure_open):
         fail(exposed)
-    # One record, one line and one write: several processes write to the same place.
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s [%(process)d] %(name)s: %(message)s")
-    for noisy in ("alembic", "uvicorn"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-
-    def reload() -> Serving | None:
-        return _reload(settings, config, command_line, insecure_open)
+    instance = secrets.token_hex(6)
+    logs.configure(settings.logs, instance)
+    if admin_password_given():
+        _logger.warning("%s", _NO_USERS)
 
     count = settings.http.workers or granted_cores()
     try:
-        with bind(settings.http.host, settings.http.port) as listeners:
-            serving = _serving(settings)
-            done = prepare(settings)
-            if done.copy is not None:
-                text = f"schema {done.before} became {done.after}; the database as it was is in {done.copy}"
-                typer.echo(text, err=True)
+        with ExitStack() as opened:
+            listeners = opened.enter_context(bind(settings.http.host, settings.http.port))
+            own = settings.operations
+            for_operators = None if own.port is None else opened.enter_context(bind(own.host, own.port))
+            run = _Run(instance, new_board(), frozenset() if for_operators is None else for_operators.addresses)
+            serving = _serving(settings, run)
+            done = _prepare(settings)
+            _tell_what_starts(settings, instance, done, count)
             slots = listeners.listen(count)
+            if for_operators is not None:
+                slots = [[*one, *other] for one, other in zip(slots, for_operators.listen(count), strict=True)]
             Supervisor(
-                slots, serving, reload=reload, on_ready=lambda: _greet(settings, *listeners.address, count)
+                slots,
+                serving,
+                reload=lambda: _reload(settings, config, command_line, insecure_open, run),
+                on_ready=lambda: _tell_where(settings, *listeners.address),
+                board=run.board,
             ).run()
     except (CannotListen, CannotStart, CutOff, StorageUnavailable, Unavailable) as error:
         fail(str(error))
 
 
-def _serving(settings: Settings) -> Serving:
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What stays the same for as long as the server runs: its id, where workers count, the operators' addresses."""
+
+    instance: str
+    board: Board
+    operations: frozenset[tuple[str, int]]
+
+
+def _prepare(settings: Settings) -> Migrated:
+    """Make database and storage ready. What takes long is told before. Raises Unavailable, StorageUnavailable."""
+    with suppress(Unavailable):  # `prepare` has more ways to open it, and says what is wrong
+        found = inspect(settings.sqlite_path)
+        if found.is_older:
+            text = "the schema of the database, %s, becomes %s; first a copy of it is put aside, which may take a while"
+            _logger.info(text, found.revision, REVISION)
+    with shown_copying(settings.sqlite_path, sys.stderr):
+        done = prepare(settings)
+    if done.copy is not None:
+        _logger.info("schema %s became %s; the database as it was is in %s", done.before, done.after, done.copy)
+    return done
+
+
+def _serving(settings: Settings, run: _Run) -> Serving:
     """Return what workers serve with these settings. Raises CannotListen if the certificate can't be used."""
     tls = settings.http.tls
     return Serving(
-        make_app=lambda: build_app(settings),
+        make_app=lambda region: build_app(settings, run.instance, Figures(run.board, region)),
         limits=Limits.of(settings.http.limits).within_descriptors(),
         tls=tls_context(tls.certificate, tls.key, tls.client_ca) if tls.certificate else None,
+        operations=run.operations,
     )
 
 
 def _reload(
-    started: Settings, config: Path | None, command_line: Mapping[str, Any], insecure_open: bool
+    started: Settings, config: Path | None, command_line: Mapping[str, Any], insecure_open: bool, run: _Run
 ) -> Serving | None:
     """Read the configuration anew. Return what it asks for, or None if it can't be used, and say why in a line."""
     try:
         settings, ignored = with_fixed(load_settings(config, command_line), started)
-        if exposed := _is_exposed(settings, insecure_open):
+        if exposed := exposure(settings, insecure_open):
             raise SettingsError(exposed)
-        serving = _serving(settings)
+        serving = _serving(settings, run)
     except (CannotListen, SettingsError) as error:
         _logger.error("reload refused, everything goes on as before: %s", "; ".join(str(error).splitlines()))
         return None
+    logs.configure(settings.logs, run.instance)
     if ignored:
         _logger.warning("reload: %s can't change while the server runs: restart it for that", ", ".join(ignored))
     return serving
 
 
-def _is_exposed(settings: Settings, insecure_open: bool) -> str:
+def exposure(settings: Settings, insecure_open: bool) -> str:
     """Say what is wrong if everybody could reach an open registry, without being told that it may be so; else ""."""
     if insecure_open or _is_loopback(settings.http.host):
         return ""
-    return (
+    text = (
         f"http.host is {settings.http.host} and auth.mode is open: everybody who reaches this machine could push "
         "and delete. Listen on 127.0.0.1, or say --insecure-open"
     )
+    return f"{text}. {_NO_USERS}" if admin_password_given() else text
 
 
 def _is_loopback(host: str) -> bool:
@@ -132,16 +170,36 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _greet(settings: Settings, host: str, port: int, workers: int) -> None:
-    """Say where the server listens and how to push and pull."""
+def _tell_what_starts(settings: Settings, instance: str, done: Migrated, workers: int) -> None:
+    cache = settings.storage.cache
+    _logger.info(
+        "Stowage %s starts",
+        __version__,
+        extra={
+            "version": __version__,
+            "instance": instance,
+            "database": f"sqlite {settings.sqlite_path}",
+            "schema": done.after,
+            "storage": f"{settings.storage.driver} {settings.filesystem_root}",
+            "auth": settings.auth.mode,
+            "caches": f"small blobs in memory, {cache} bytes a worker" if cache else "none",
+            "workers": workers,
+        },
+    )
+
+
+def _tell_where(settings: Settings, host: str, port: int) -> None:
+    """Say where the server listens; to people also how to push and pull."""
     encrypted = settings.http.tls.certificate is not None
-    name = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104 - compared, not bound
-    address = f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
+    everywhere = host in {"0.0.0.0", "::"}  # noqa: S104 - compared, not bound
+    name = "127.0.0.1" if everywhere else f"[{host}]" if ":" in host else host
+    address = f"{name}:{port}"
+    url = f"{'https' if encrypted else 'http'}://{address}"
+    _logger.info("listening on %s", f":{port}" if everywhere else address, extra={"url": url})
+    if not logs.is_text(settings.logs):
+        return
     flag = "" if encrypted else " --tls-verify=false"
     lines = [
-        f"Stowage {__version__} listening on {'https' if encrypted else 'http'}://{address}",
-        f"database {settings.sqlite_path}, blobs {settings.filesystem_root}, auth {settings.auth.mode}, "
-        f"workers {workers}",
         "",
         "Push an image and pull it back:",
         f"  podman tag IMAGE {address}/demo/image:1",
@@ -151,4 +209,4 @@ def _greet(settings: Settings, host: str, port: int, workers: int) -> None:
     ]
     if not encrypted:
         lines.append("podman needs --tls-verify=false on plain HTTP; docker takes the same lines without it.")
-    typer.echo("\n".join(lines), err=True)
+    typer.echo("\n".join([*lines, ""]), err=True)

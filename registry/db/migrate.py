@@ -4,6 +4,7 @@ On SQLite a copy of the file is put aside first, and a lock file keeps two proce
 """
 
 import fcntl
+import glob
 import importlib
 import os
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from registry.errors import NoSpace, Unavailable
 REVISION = "0003"
 """The schema that this version needs: the newest in `registry.db.migrations`."""
 
+_PARTIAL = ".partial"
 _OLDEST_SQLITE = (3, 51, 3)
 _FOREIGN_FILESYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "glusterfs", "afs", "lustre", "ocfs2"}
 
@@ -113,10 +115,15 @@ def _revision_of(path: Path) -> str | None:
         raw.close()
 
 
+def partial_copies(path: Path) -> list[Path]:
+    """Return the files of copies that are being put aside now, or that a crash left unfinished."""
+    return list(path.parent.glob(f"{glob.escape(path.name)}.before-*{_PARTIAL}"))
+
+
 def _put_aside(path: Path, revision: str) -> Path:
     copy = path.with_name(f"{path.name}.before-{revision}")
     if not copy.exists():
-        partial = path.with_name(f"{copy.name}.partial")
+        partial = path.with_name(f"{copy.name}{_PARTIAL}")
         partial.unlink(missing_ok=True)
         raw = sqlite3.connect(path)
         try:

@@ -76,6 +76,11 @@ class SqliteDatabase(Lists):
             raise refusal(error) from error
         return rows[0] if rows else None
 
+    @property
+    def batches(self) -> int:
+        """How many transactions the writer has committed since the start."""
+        return 0 if self._writer is None else self._writer.batches
+
     def check_room(self) -> None:
         """Look at the disk, now and then, and at what is kept free there."""
         self._reserve.admit()

@@ -59,6 +59,7 @@ class Writer:
         self._jobs: deque[Job] = deque()
         self._news = asyncio.Event()
         self._stopping = False
+        self.batches = 0  # committed by this process
         self._unsynced = 0
         self._log_in_doubt = False
         self._synchronous: bool | None = None
@@ -193,6 +194,7 @@ class Writer:
         else:
             self._raw.execute("COMMIT")
             self._unsynced += 1
+        self.batches += 1
 
     async def _in_thread(self, function: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function)

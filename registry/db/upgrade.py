@@ -7,7 +7,7 @@ import pysqlite3 as sqlite3
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 
 from registry.errors import Unavailable
 
@@ -46,7 +46,7 @@ def _upgrade(connection: Connection) -> None:
 
 def _engine(path: Path) -> Engine:
     """Return an engine whose transactions hold schema changes too (the driver's own begin too late for that)."""
-    engine = create_engine(f"sqlite:///{path}", module=sqlite3)
+    engine = create_engine(URL.create("sqlite", database=str(path)), module=sqlite3)
 
     @event.listens_for(engine, "connect")
     def _autocommit(raw: Any, _record: Any) -> None:

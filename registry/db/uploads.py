@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import delete, insert, literal, select, update
+from sqlalchemy import delete, func, insert, literal, select, update
 
 from registry.db.connection import Reader, Transaction
 from registry.db.statements import Statement, now, parameter
@@ -76,6 +76,11 @@ _STALE = Statement(
     .limit(parameter("limit"))
 )
 
+_COUNT = Statement(
+    select(func.count()).select_from(
+        select(literal(1)).select_from(upload_sessions).limit(parameter("most")).subquery()
+    )
+)
 _BRING_BACK = Statement(update(upload_sessions).where(_table.updated_at > now()).values(updated_at=now()))
 
 
@@ -130,6 +135,14 @@ async def remove(transaction: Transaction, upload_id: str) -> bool:
 async def stale(reader: Reader, *, age_s: int, limit: int) -> list[UploadSession]:
     """Return up to `limit` sessions nobody wrote to for `age_s` seconds, the oldest first."""
     return [UploadSession(*row) for row in await reader.all(_STALE, age=age_s * 1_000_000, limit=limit)]
+
+
+async def count(reader: Reader, *, most: int) -> int:
+    """Return how many sessions there are; `most` if there are more."""
+    row = await reader.first(_COUNT, most=most)
+    assert row is not None  # noqa: S101 - it has no condition
+    number: int = row[0]
+    return number
 
 
 async def bring_back(transaction: Transaction) -> None:

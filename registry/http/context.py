@@ -9,6 +9,7 @@ from registry.http.request import Request
 from registry.oci.names import RepositoryName
 from registry.services.blobs import Blobs
 from registry.services.deletion import Deletion
+from registry.services.maintenance import Maintenance
 from registry.services.manifests import Manifests
 from registry.services.uploads import Uploads
 from registry.settings import Settings
@@ -29,6 +30,7 @@ class Context:
     uploads: Uploads
     manifests: Manifests
     deletion: Deletion
+    maintenance: Maintenance
 
     async def authorize(self, request: Request, action: Action, repository: RepositoryName | None) -> None:
         """Return if whoever asks may do this. Raises Denied."""

@@ -10,7 +10,9 @@ from typing import Any, Protocol
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from registry.http.observer import Observer
 from registry.http.receiving import LARGE_BODY, RECEIVE_INTO, BodyReceive
+from registry.http.request_id import HEADER as REQUEST_ID
 from registry.http.zerocopy import ZERO_COPY_SEND, FileCutShort, FileSend, Flow, error_body, error_headers
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
@@ -45,6 +47,8 @@ class Cycle:
         keep_alive: whether the connection goes on after the response.
         more_body: whether more of the request's body is to come.
         disconnected: the client has gone, or no more of it can be understood.
+
+    The rest is `observer.Exchange`.
     """
 
     __slots__ = (
@@ -56,19 +60,31 @@ class Cycle:
         "_head",
         "_is_head",
         "_left",
+        "_length",
+        "_observer",
         "_part_bytes",
         "_parts",
         "_receiving",
         "_sending",
         "_transport",
+        "began",
         "disconnected",
         "keep_alive",
         "message_event",
         "more_body",
+        "request_id",
         "response_complete",
         "response_started",
         "scope",
+        "sent",
+        "span",
+        "status",
+        "waited",
     )
+
+    request_id: str
+    began: float
+    span: Any
 
     def __init__(
         self,
@@ -80,6 +96,7 @@ class Cycle:
         expect_100_continue: bool,
         keep_alive: bool,
         connection: Connection,
+        observer: Observer,
         content_length: int = 0,
     ) -> None:
         self.scope = scope
@@ -88,6 +105,7 @@ class Cycle:
         self._default_headers = default_headers
         self._expect_continue = expect_100_continue
         self._connection = connection
+        self._observer = observer
         self._is_head = scope["method"] == "HEAD"
         self.keep_alive = keep_alive
         self.disconnected = False
@@ -95,7 +113,7 @@ class Cycle:
         self.message_event = asyncio.Event()
         self._parts: list[bytes] = []
         self._part_bytes = 0
-        self._body_left = content_length
+        self._body_left = self._length = content_length
         self._receiving: BodyReceive | None = None
         if content_length >= LARGE_BODY and flow.is_plain:
             scope["extensions"][RECEIVE_INTO] = {"receive_into": self.receive_into}
@@ -104,6 +122,19 @@ class Cycle:
         self._head = b""
         self._left = 0  # bytes of the response's body still owed
         self._sending: FileSend | None = None
+        self.waited = False
+        self.status = 0
+        self.sent = 0
+
+    @property
+    def received(self) -> int:
+        """Bytes of the request's body so far."""
+        return self._length - self._body_left
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the answer was begun and not ended."""
+        return self.response_started and not self.response_complete
 
     async def run(self, app: Application) -> None:
         """Let the application answer. One that fails before its response gets a 500, later the connection is cut."""
@@ -116,6 +147,8 @@ class Cycle:
             if not self.response_complete and not self.disconnected:
                 _logger.error("the application returned without a whole response")
                 await self._fail()
+        finally:
+            self._observer.finished(self)
 
     async def _fail(self) -> None:
         if self.response_started and not self._head:
@@ -253,6 +286,7 @@ class Cycle:
     def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Prepare the head. It leaves with the first of the body."""
         self.response_started = True
+        self.status = status
         if self._expect_continue and self.more_body:
             # Whether the body still comes is the client's choice now, so where the next request starts is unknown.
             self.keep_alive = False
@@ -268,6 +302,7 @@ class Cycle:
             elif name == b"connection" and b"close" in value.lower():
                 self.keep_alive = False
                 closes = True
+        lines += (REQUEST_ID, b": ", self.request_id.encode(), b"\r\n")
         count = len(lines) // 4
         if not self.keep_alive and not closes:
             lines.append(b"connection: close\r\n")
@@ -291,11 +326,13 @@ class Cycle:
         if self._is_head:
             body = b""
         elif self._left == _NO_LENGTH:
+            self.sent += len(body)
             body = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
         elif len(body) > self._left:
             raise RuntimeError("the response's body is longer than its Content-Length")
         else:
             self._left -= len(body)
+            self.sent += len(body)
         if head and len(body) > _JOINED_BYTES:
             self._transport.write(head)
             head = b""
@@ -316,9 +353,9 @@ class Cycle:
             self.disconnected = True
             return
         duplicate = os.dup(self._transport.get_extra_info("socket").fileno())
-        self._sending = FileSend(duplicate, file, offset, count, self._flow.stall)
+        self._sending = sending = FileSend(duplicate, file, offset, count, self._flow.stall)
         try:
-            await self._sending.run()
+            await sending.run()
         except (OSError, FileCutShort) as error:
             if not isinstance(error, ConnectionError | TimeoutError) and getattr(error, "errno", 0) not in _CLIENT_GONE:
                 _logger.error("a file failed while it was sent, the connection is cut: %s", error)
@@ -332,6 +369,7 @@ class Cycle:
                 self._left -= count
         finally:
             self._sending = None
+            self.sent += count - sending.left
 
     def _complete(self) -> None:
         if self._left == _NO_LENGTH:

@@ -39,6 +39,7 @@ TABLE: Mapping[type[Exception], tuple[int, str]] = {
     errors.BodyCut: (400, "SIZE_INVALID"),
     errors.EndpointUnknown: (404, "UNSUPPORTED"),
     errors.MethodNotAllowed: (405, "UNSUPPORTED"),
+    errors.ReadOnly: (503, "TOOMANYREQUESTS"),
     errors.NoSpace: (507, "TOOMANYREQUESTS"),
     errors.Unavailable: (503, "TOOMANYREQUESTS"),
     Denied: (403, "DENIED"),
@@ -63,7 +64,7 @@ def error_reply(error: Exception) -> Reply:
     else:
         logger.error("a request failed unexpectedly", exc_info=error)
         return json_reply(500, {"errors": [_entry("UNKNOWN", "the server failed; its log says why")]})
-    if status >= 500:
+    if status >= 500 and not isinstance(error, errors.ReadOnly):  # which somebody asked for
         logger.error("a request could not be served: %s", error)
     return json_reply(status, {"errors": _entries(code, error)}, _headers(status, error))
 
@@ -88,6 +89,8 @@ def _headers(status: int, error: Exception) -> list[tuple[bytes, bytes]]:
         return [(b"content-range", f"bytes */{error.size}".encode())]
     if isinstance(error, errors.MethodNotAllowed):
         return [(b"allow", ", ".join(error.allowed).encode())]
+    if isinstance(error, errors.ReadOnly):
+        return [(b"retry-after", str(error.retry_after).encode())]
     if status in {429, 503, 507}:
         return [(b"retry-after", _RETRY_AFTER_S)]
     return []

@@ -67,6 +67,17 @@ def check_headers(method: str, version: str, headers: list[tuple[bytes, bytes]],
     return length
 
 
+def head_without_upgrade(start: str, headers: list[tuple[bytes, bytes]]) -> bytes:
+    """Return the head of a request, which starts with the line `start`, without its wish for another protocol."""
+    lines = [start.encode("latin-1")]
+    for name, value in headers:
+        if name == b"connection":
+            value = b", ".join(token for token in value.split(b",") if token.strip().lower() != b"upgrade")
+        if name != b"upgrade":
+            lines.append(name + b": " + value)
+    return b"\r\n".join([*lines, b"", b""])
+
+
 def split_target(target: bytes) -> tuple[bytes, bytes]:
     """Return the path and the query, both still encoded, of what stands in the request line. Raises Refusal."""
     bad = _BAD_TARGET.search(target)

@@ -1,5 +1,10 @@
 """`/v2/`, `/healthz` and `/readyz`: is this a registry, is it alive, can it serve."""
 
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
 from starlette.requests import Request as PageRequest
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
@@ -9,6 +14,11 @@ from registry.http.context import Context
 from registry.http.replies import JSON, Answer, Reply
 from registry.http.request import Request
 from storage.errors import StorageError
+
+OK = "ok"
+_PATIENCE_S = 5.0
+
+_logger = logging.getLogger("stowage.health")
 
 
 async def support(context: Context, request: Request) -> Answer:
@@ -23,15 +33,54 @@ async def alive(request: PageRequest) -> Response:
 
 
 async def ready(request: PageRequest) -> Response:
-    """Say whether database and storage answer: 200, or 503 naming which does not and why."""
-    context: Context = request.app.state.context
-    found = {"database": "ok", "storage": "ok"}
+    """Say whether database and storage answer: 200, or 503 naming which does not and why. `Readiness` has the shape."""
+    readiness: Readiness = request.app.state.readiness
+    found = await readiness.look()
+    return JSONResponse(found, status_code=200 if found["ready"] else 503, headers={"cache-control": "no-store"})
+
+
+class Readiness:
+    """What `/readyz` answers.
+
+    `database` and `storage` are "ok" or say what is wrong; `ready` whether both are ok. `maintenance` is whether the
+    registry is read-only, which leaves it ready. `instance` is the id of this server's run, `data` a mark of its
+    database: two servers on the same data show the same.
+
+    However many ask at once, each check runs once. One that takes longer than `patience_s` counts as failed, and is
+    not begun again before it has ended: a disk that hangs takes one thread, not one for each question.
+    """
+
+    def __init__(self, context: Context, *, instance: str, data: str, patience_s: float = _PATIENCE_S) -> None:
+        self._context = context
+        self._about = {"instance": instance, "data": data}
+        self._patience_s = patience_s
+        self._running: dict[str, asyncio.Task[str]] = {}
+
+    async def look(self) -> dict[str, Any]:
+        """Run every check, at once."""
+        checks = {"database": self._context.database.check, "storage": self._context.driver.check}
+        answers = await asyncio.gather(*(self._answer(name, check) for name, check in checks.items()))
+        found = dict(zip(checks, answers, strict=True))
+        is_ready = set(answers) == {OK}
+        return {"ready": is_ready, **found, "maintenance": self._context.maintenance.on, **self._about}
+
+    async def _answer(self, name: str, check: Callable[[], Awaitable[None]]) -> str:
+        task = self._running.get(name)
+        if task is None or task.done():
+            task = self._running[name] = asyncio.create_task(_outcome(check), name=f"check of {name}")
+        done, _ = await asyncio.wait([task], timeout=self._patience_s)
+        answer = task.result() if done else f"no answer within {self._patience_s:g} s"
+        if answer != OK:
+            _logger.warning("not ready: %s: %s", name, answer)
+        return answer
+
+
+async def _outcome(check: Callable[[], Awaitable[None]]) -> str:
     try:
-        await context.database.check()
-    except Unavailable as error:
-        found["database"] = str(error)
-    try:
-        await context.driver.check()
-    except StorageError as error:
-        found["storage"] = str(error)
-    return JSONResponse(found, status_code=200 if set(found.values()) == {"ok"} else 503)
+        await check()
+    except (Unavailable, StorageError) as error:
+        return str(error)
+    except Exception:
+        _logger.exception("a check failed unexpectedly")
+        return "the check itself failed; the server's log says why"
+    return OK

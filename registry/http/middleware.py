@@ -2,9 +2,12 @@
 
 from starlette.types import ASGIApp
 
+from auth.principal import ANONYMOUS
 from registry.http import routes
+from registry.http.access_log import PRINCIPAL
 from registry.http.context import Context
 from registry.http.errors import error_reply
+from registry.http.observer import ROUTE
 from registry.http.replies import Answer
 from registry.http.request import Receive, Request, Scope, Send
 
@@ -26,11 +29,16 @@ class DistributionApi:
             return
         request = Request(scope, receive)
         answer = await self._answer(request)
+        if request.principal is not ANONYMOUS:
+            scope[PRINCIPAL] = request.principal.name
         await answer.send(request, send)
 
     async def _answer(self, request: Request) -> Answer:
         try:
             handler, arguments = routes.find(request.method, request.path)
+            request.scope[ROUTE] = routes.NAMES[handler]
+            if request.method not in routes.READING:
+                self._context.maintenance.admit()
             return await handler(self._context, request, **arguments)
         except Exception as error:  # noqa: BLE001 - the table decides what each becomes; what is not in it becomes a 500
             return error_reply(error)

@@ -14,12 +14,14 @@ from typing import Any, Self
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from registry.http import eager
+from registry.http import eager, heads
 from registry.http.cycle import Application, Cycle
 from registry.http.deadline import Deadline
 from registry.http.heads import BODILESS, Refusal, body_too_large, check_headers, decode_path, split_target
 from registry.http.limits import NOTICEABLE_BYTES, Limits
+from registry.http.observer import NOTED_HEADERS, Observer
 from registry.http.places import Places
+from registry.http.request_id import HEADER as REQUEST_ID
 from registry.http.zerocopy import ZERO_COPY_SEND, Flow, error_body, error_headers
 
 PIPELINED_REQUESTS = 100
@@ -39,6 +41,7 @@ class ZeroCopyProtocol(HttpToolsProtocol):
     Args:
         limits: what it may cost.
         places: those of the worker's connections, this one's among them.
+        observer: sees every request and refusal.
     """
 
     flow: Flow
@@ -46,6 +49,7 @@ class ZeroCopyProtocol(HttpToolsProtocol):
     _running: Cycle | None = None  # the request whose turn it is
     _task: asyncio.Task[None] | None = None  # that of the request whose turn it is, if it had to wait
     _refusal: Refusal | None = None  # once set, what else comes in is discarded
+    _refused: Cycle | None = None  # the request whose body is at fault, if its turn had come
     _ending = False  # the worker ends, and the connection with it
     _in_head = False
     _in_body = False
@@ -55,20 +59,22 @@ class ZeroCopyProtocol(HttpToolsProtocol):
     _body_bytes = 0
     _silent_bytes = 0  # fed to the parser since it last told of something: what it must hold in memory
 
-    def __init__(self, *arguments: Any, limits: Limits, places: Places, **named: Any) -> None:
+    def __init__(self, *arguments: Any, limits: Limits, places: Places, observer: Observer, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._limits = limits
         self._places = places
+        self._observer = observer
         self._deadline = Deadline(self.loop)
 
     @classmethod
-    def under(cls, limits: Limits) -> Callable[..., Self]:
+    def under(cls, limits: Limits, observer: Observer) -> Callable[..., Self]:
         """Return what makes connections for one worker, all of them under these limits."""
-        return functools.partial(cls, limits=limits, places=Places(limits.connections))
+        return functools.partial(cls, limits=limits, places=Places(limits.connections), observer=observer)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, with the time for the first request running; or be turned away, where all places are taken."""
         super().connection_made(transport)
+        self._observer.connections(len(self.connections), accepted=True)
         self.flow = Flow(transport, self._limits.stall)
         if self._places.take(len(self.connections)):
             self._await_head()
@@ -81,6 +87,7 @@ class ZeroCopyProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End, and tell the request that is being answered."""
         super().connection_lost(exc)
+        self._observer.connections(len(self.connections))
         self._deadline.cancel()
         self._places.forget(self)
         self.pipeline.clear()
@@ -118,17 +125,8 @@ class ZeroCopyProtocol(HttpToolsProtocol):
             except httptools.HttpParserUpgrade as upgrade:
                 # The parser takes what follows for another protocol, a body too. Tell it the request without.
                 self.parser = httptools.HttpRequestParser(self)
-                data = self._head_without_upgrade() + data[upgrade.args[0] :]
-
-    def _head_without_upgrade(self) -> bytes:
-        version = self.scope["http_version"].encode()
-        lines = [self.scope["method"].encode() + b" " + self.url + b" HTTP/" + version]
-        for name, value in self.headers:
-            if name == b"connection":
-                value = b", ".join(token for token in value.split(b",") if token.strip().lower() != b"upgrade")
-            if name != b"upgrade":
-                lines.append(name + b": " + value)
-        return b"\r\n".join([*lines, b"", b""])
+                start = f"{self.scope['method']} {self.url.decode('latin-1')} HTTP/{self.scope['http_version']}"
+                data = heads.head_without_upgrade(start, self.headers) + data[upgrade.args[0] :]
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -144,25 +142,30 @@ class ZeroCopyProtocol(HttpToolsProtocol):
         """A part of the request's target."""
         if self._resuming:
             return
-        self._count_head(len(url))
-        super().on_url(url)
+        self._head_bytes += len(url)
+        if self._head_bytes > self._limits.head_size:
+            raise self._head_too_large()
+        self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header or a trailer, whole."""
         self._silent_bytes = 0
         if self._resuming:
             return
-        self._count_head(len(name) + len(value) + 4)
+        self._head_bytes += len(name) + len(value) + 4
+        if self._head_bytes > self._limits.head_size:
+            raise self._head_too_large()
         if self._in_body:
             return  # a trailer: nothing here reads them, and they must not pass for headers
         if len(self.headers) >= self._limits.headers:
             raise Refusal(431, f"the request has more than {self._limits.headers} headers")
-        super().on_header(name, value)
-
-    def _count_head(self, size: int) -> None:
-        self._head_bytes += size
-        if self._head_bytes > self._limits.head_size:
-            raise self._head_too_large()
+        name = name.lower()
+        self.headers.append((name, value))
+        noted = NOTED_HEADERS.get(name)
+        if noted is not None:
+            self.scope[noted] = value  # type: ignore[literal-required]  # ours, beside ASGI's
+        elif name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
 
     def _head_too_large(self) -> Refusal:
         return Refusal(431, f"the request's head is over {self._limits.head_size} bytes")
@@ -195,6 +198,7 @@ class ZeroCopyProtocol(HttpToolsProtocol):
             expect_100_continue=self.expect_100_continue,
             keep_alive=version == "1.1" and self.parser.should_keep_alive() and not self._ending,
             connection=self,
+            observer=self._observer,
             content_length=length,
         )
         if self._running is None or (self._running.response_complete and not self.pipeline):
@@ -205,8 +209,11 @@ class ZeroCopyProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: Cycle, app: Application) -> None:  # type: ignore[override]
         self._running = cycle
+        token = self._observer.begin(cycle)
         self._task = task = eager.start(self.loop, cycle.run(app))
+        self._observer.leave(cycle, token)
         if task is not None:
+            self._observer.waits(cycle)
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)
 
@@ -298,6 +305,8 @@ class ZeroCopyProtocol(HttpToolsProtocol):
             elif culprit.response_started:
                 self.transport.abort()
             else:
+                self._refused = culprit
+                culprit.status = refusal.status
                 culprit.disconnect()
                 if self._task is None:
                     self._send_refusal()
@@ -313,6 +322,7 @@ class ZeroCopyProtocol(HttpToolsProtocol):
         status = self._refusal.status
         body = error_body(self._refusal.code, self._refusal.message)
         headers = [*self.server_state.default_headers, *error_headers(body)]
+        headers.append((REQUEST_ID, self._id_of_refused(status).encode()))
         if status == 503:
             headers.append((b"retry-after", b"%d" % _RETRY_AFTER_SECONDS))
         lines = [STATUS_LINE[status], *(name + b": " + value + b"\r\n" for name, value in headers), b"\r\n", body]
@@ -325,6 +335,13 @@ class ZeroCopyProtocol(HttpToolsProtocol):
         self.flow.release()
         self.flow.resume_reading()
         self._deadline.set(_LINGER_SECONDS, functools.partial(self._close, self._limits.stall))
+
+    def _id_of_refused(self, status: int) -> str:
+        """Return the id of the request that is refused, as far as it is known. One that never began is told of."""
+        if self._refused is not None:
+            return self._refused.request_id
+        known = self._in_head or self._in_body
+        return self._observer.refused(self.scope if known else {}, status, self.client)
 
     def _await_head(self) -> None:
         self._places.wait(self)

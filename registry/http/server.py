@@ -6,7 +6,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import uvicorn
@@ -15,6 +15,7 @@ import uvloop  # noqa: F401
 from starlette.types import ASGIApp
 
 from registry.http.limits import Limits
+from registry.http.observer import Observer
 from registry.http.protocol import ZeroCopyProtocol
 from registry.http.sockets import BACKLOG, anyone_waits, refuse_new
 
@@ -30,6 +31,7 @@ _ACCEPT_SECONDS = 0.2  # for connections whose handshake is under way
 _HANDSHAKE_SECONDS = 1  # for TLS's, which no protocol knows of before they are through
 _CANCEL_SECONDS = 0.5  # for what was cancelled to be answered
 _TICK_SECONDS = 0.05
+_OPERATORS = 100  # connections for health checks and the like, when all others are taken
 
 _logger = logging.getLogger("stowage.worker")
 
@@ -39,40 +41,67 @@ class CannotStart(Exception):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Served:
+    """What one worker serves.
+
+    Attributes:
+        app: the application.
+        observer: sees every request.
+        operations: another application, without a lifespan, for the sockets of `Serving.operations`.
+    """
+
+    app: ASGIApp
+    observer: Observer = field(default_factory=Observer)
+    operations: ASGIApp | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Serving:
     """What workers serve, and how.
 
     Attributes:
-        make_app: called in each worker, so that nothing which an application opens is shared.
+        make_app: called in each worker, so that nothing which an application opens is shared, with the number of the
+            worker's region of the supervisor's board.
         tls: the server's context; without it plain HTTP.
         limits: what connections may cost.
         drain: seconds that requests in flight may go on when a worker is to end.
+        operations: host and port of sockets that serve what is for operators, in plain HTTP.
     """
 
-    make_app: Callable[[], ASGIApp]
+    make_app: Callable[[int], Served]
     limits: Limits
     tls: ssl.SSLContext | None = None
     loop: Literal["uvloop", "asyncio"] = "uvloop"
     drain: float = 30
+    operations: frozenset[tuple[str, int]] = frozenset()
 
 
-def work(serving: Serving, sockets: Sequence[socket.socket], orders: socket.socket) -> None:
+def work(serving: Serving, sockets: Sequence[socket.socket], orders: socket.socket, region: int) -> None:
     """Serve until an order to end has been carried out. Closes `sockets`.
 
     Args:
         sockets: listening, one for each address.
+        region: given to `serving.make_app`.
         orders: connected to the supervisor, non-blocking: tells READY, reads STOP, RETIRE or the end.
 
     Raises:
         CannotStart: the application's lifespan failed.
     """
-    tls = serving.tls
-    config = uvicorn.Config(
-        app=serving.make_app(),
-        http=ZeroCopyProtocol.under(serving.limits),  # type: ignore[arg-type]  # called, not more
+    served = serving.make_app(region)
+    _Worker(serving, served, orders).run(list(sockets))
+
+
+def _config(serving: Serving, app: ASGIApp, observer: Observer, *, operations: bool) -> uvicorn.Config:
+    tls = None if operations else serving.tls
+    limits = serving.limits
+    if operations:
+        limits = replace(limits, connections=limits.connections + _OPERATORS)
+    return uvicorn.Config(
+        app=app,
+        http=ZeroCopyProtocol.under(limits, observer),  # type: ignore[arg-type]  # called, not more
         ws="none",
         loop=serving.loop,
-        lifespan="on",
+        lifespan="off" if operations else "on",
         interface="asgi3",
         workers=1,  # given, and the addresses below: uvicorn would else ask the environment
         proxy_headers=False,
@@ -83,15 +112,18 @@ def work(serving: Serving, sockets: Sequence[socket.socket], orders: socket.sock
         backlog=BACKLOG,
         ssl_context_factory=None if tls is None else lambda *_: tls,
     )
-    _Worker(config, serving.drain, orders).run(list(sockets))
 
 
 class _Worker(uvicorn.Server):
     """uvicorn's server, which ends by order instead of by signal, and then answers whoever has asked."""
 
-    def __init__(self, config: uvicorn.Config, drain: float, orders: socket.socket) -> None:
-        super().__init__(config)
-        self._drain = drain
+    def __init__(self, serving: Serving, served: Served, orders: socket.socket) -> None:
+        super().__init__(_config(serving, served.app, served.observer, operations=False))
+        self._operations: uvicorn.Config | None = None
+        if served.operations is not None:
+            self._operations = _config(serving, served.operations, served.observer, operations=True)
+        self._operations_addresses = serving.operations
+        self._drain = serving.drain
         self._orders = orders
         self._order = b""
         self._ordered = asyncio.Event()
@@ -102,13 +134,28 @@ class _Worker(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        own = [one for one in sockets or [] if self._is_for_operators(one)]
         try:
-            await super().startup(sockets)
+            await super().startup([one for one in sockets or [] if one not in own])
         except SystemExit:
             raise CannotStart("the application did not start: the log says why") from None
+        for one in own:
+            self.servers.append(await asyncio.get_running_loop().create_server(self._to_operators, sock=one))
         asyncio.get_running_loop().add_reader(self._orders, self._take_order)
         with contextlib.suppress(OSError):  # the supervisor has gone: `_take_order` learns it too
             self._orders.send(READY)
+
+    def _is_for_operators(self, one: socket.socket) -> bool:
+        return one.getsockname()[:2] in self._operations_addresses
+
+    def _to_operators(self) -> asyncio.Protocol:
+        """Return the protocol of a connection on the operators' port."""
+        config = self._operations
+        assert config is not None  # noqa: S101 - who listens there has it
+        if not config.loaded:
+            config.load()
+        protocol: Callable[..., asyncio.Protocol] = config.http_protocol_class
+        return protocol(config=config, server_state=self.server_state, app_state=self.lifespan.state)
 
     def _take_order(self) -> None:
         try:

@@ -50,6 +50,11 @@ class Listeners:
         host, port = self._first[0].getsockname()[:2]
         return host, port
 
+    @property
+    def addresses(self) -> frozenset[tuple[str, int]]:
+        """Host and port of every socket."""
+        return frozenset(one.getsockname()[:2] for one in self._first)
+
     def listen(self, workers: int) -> list[list[socket.socket]]:
         """Begin to listen, and return for each worker its sockets, one for each address.
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 from registry.http.server import READY, RETIRE, STOP, CannotStart, Serving, work
+from registry.metrics.board import Board
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _LONG_LIFE_SECONDS = 10  # a worker that lived so long did not die of its start
@@ -36,8 +37,9 @@ class CutOff(Exception):
 class _Worker:
     """A process, as the supervisor knows it."""
 
-    def __init__(self, slot: int, pid: int, orders: socket.socket, patience: float) -> None:
+    def __init__(self, slot: int, region: int, pid: int, orders: socket.socket, patience: float) -> None:
         self.slot = slot
+        self.region = region
         self.pid = pid
         self.ready = False
         self.starting = True  # it may still tell that it is ready
@@ -104,6 +106,7 @@ class Supervisor:
         serving: what the workers serve.
         reload: called on SIGHUP; returns what new workers serve in the place of the present ones, or None to go on.
         on_ready: called when all workers answer.
+        board: where workers count. Each has a region of its own, which the next one has after its end.
     """
 
     def __init__(
@@ -113,11 +116,13 @@ class Supervisor:
         *,
         reload: Callable[[], Serving | None],
         on_ready: Callable[[], None],
+        board: Board,
     ) -> None:
         self._slots = [_Slot(sockets) for sockets in slots]
         self._serving = serving
         self._reload = reload
         self._on_ready = on_ready
+        self._board = board
         self._workers: dict[int, _Worker] = {}  # by process id: all that live
         self._renewing: Serving | None = None  # what the workers serve that are being started beside the present ones
         self._new: list[_Worker] = []  # these workers
@@ -279,6 +284,7 @@ class Supervisor:
 
     def _take_leave(self, worker: _Worker, code: int) -> None:
         worker.close()
+        self._board.release(worker.region)
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
         if worker.leaving:
             if code:
@@ -310,21 +316,25 @@ class Supervisor:
         sys.stderr.flush()
         # Until the child has its own handlers, a signal to it would be written to the supervisor's socket.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        region: int | None = None
         try:
+            region = self._board.take()
             pid = os.fork()
             if pid == 0:
                 ours.close()
-                self._become_worker(number, serving, theirs)
+                self._become_worker(number, serving, theirs, region)
         except OSError:
             ours.close()
+            if region is not None:
+                self._board.release(region)
             raise
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             theirs.close()
-        worker = self._workers[pid] = _Worker(number, pid, ours, serving.drain + _LATE_SECONDS)
+        worker = self._workers[pid] = _Worker(number, region, pid, ours, serving.drain + _LATE_SECONDS)
         return worker
 
-    def _become_worker(self, number: int, serving: Serving, orders: socket.socket) -> NoReturn:
+    def _become_worker(self, number: int, serving: Serving, orders: socket.socket, region: int) -> NoReturn:
         """Let go of what is the supervisor's, work, and end the process: nothing above may run here."""
         status = 1
         try:
@@ -341,7 +351,7 @@ class Supervisor:
                 if other != number:
                     for listening in slot.sockets:
                         listening.close()
-            work(serving, self._slots[number].sockets, orders)
+            work(serving, self._slots[number].sockets, orders, region)
             status = 0
         except CannotStart as error:
             _logger.error("%s", error)

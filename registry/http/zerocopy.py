@@ -157,6 +157,9 @@ class FileSend:
             close its own at any time, and the number would then name another client's connection.
         file: descriptor of the file, which must stay open until `run` is over. Its position is neither used nor moved.
         stall: for so many seconds the client may take next to nothing (`limits.NOTICEABLE_BYTES`).
+
+    Attributes:
+        left: bytes that are not sent yet.
     """
 
     def __init__(self, socket_fd: int, file: int, offset: int, count: int, stall: float) -> None:
@@ -164,7 +167,7 @@ class FileSend:
         self._socket = socket_fd
         self._file = file
         self._offset = offset
-        self._left = count
+        self.left = count
         self._stall = stall
         self._done: asyncio.Future[None] = self._loop.create_future()
         self._watch: asyncio.TimerHandle | None = None
@@ -202,14 +205,14 @@ class FileSend:
         the thread must have returned before `run` closes the socket's duplicate, cancelled or not.
         """
         try:
-            sent = os.sendfile(self._socket, self._file, self._offset, min(self._left, _BURST_BYTES))
+            sent = os.sendfile(self._socket, self._file, self._offset, min(self.left, _BURST_BYTES))
         except BlockingIOError:
             return False
         if sent == 0:
-            raise FileCutShort(f"it ended {self._left} bytes early")
+            raise FileCutShort(f"it ended {self.left} bytes early")
         self._offset += sent
-        self._left -= sent
-        return self._left == 0
+        self.left -= sent
+        return self.left == 0
 
     def _on_room(self) -> None:
         if self._done.done():
@@ -221,7 +224,7 @@ class FileSend:
             self._done.set_exception(error)
 
     def _untaken(self) -> int:
-        return self._left + unacknowledged(self._socket)
+        return self.left + unacknowledged(self._socket)
 
     def _on_watch(self, untaken_before: int) -> None:
         untaken = self._untaken()

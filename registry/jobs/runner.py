@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -21,6 +22,18 @@ class LeaseLost(Exception):
     """Another process has the job now: what is left of it is that one's."""
 
 
+class Paused(Exception):
+    """Jobs are to rest: what is left of this one is done later."""
+
+
+def _never() -> bool:
+    return False
+
+
+def _unrecorded(name: str, seconds: float, succeeded: bool) -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class Lease:
     """The right to do a job. Long work renews it between its batches."""
@@ -28,9 +41,12 @@ class Lease:
     database: Database
     name: str
     generation: int
+    paused: Callable[[], bool] = _never
 
     async def renew(self) -> None:
-        """Keep the job. Raises LeaseLost."""
+        """Keep the job. Raises LeaseLost, Paused."""
+        if self.paused():
+            raise Paused(self.name)
         if not await self.database.write(
             lambda tx: jobs.renew(tx, self.name, self.generation, lease_s=_LEASE_S), reserve=True
         ):
@@ -51,9 +67,24 @@ class Job:
 
 
 class JobRunner:
-    """Looks for jobs that are due until it is stopped."""
+    """Looks for jobs that are due until it is stopped. While `paused` says so, none begins, and none goes on for long.
 
-    def __init__(self, database: Database, all_jobs: list[Job], *, owner: str, clock: Clock | None = None) -> None:
+    They delete, every one of them, and who made the registry read-only means to find it as it was. `record` is told of
+    each run: the job's name, the seconds it took, whether it succeeded.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        all_jobs: list[Job],
+        *,
+        owner: str,
+        clock: Clock | None = None,
+        paused: Callable[[], bool] = _never,
+        record: Callable[[str, float, bool], None] = _unrecorded,
+    ) -> None:
+        self._paused = paused
+        self._record = record
         self._database = database
         self._jobs = all_jobs
         self._owner = owner
@@ -79,7 +110,7 @@ class JobRunner:
             logger.warning("jobs wait until the database answers: %s", error)
             return
         for job in self._jobs:
-            if self._clock.steady_for() < job.age_s:
+            if self._paused() or self._clock.steady_for() < job.age_s:
                 continue
             try:
                 await self._run_if_due(job)
@@ -101,7 +132,19 @@ class JobRunner:
         )
         if generation is None:
             return
-        done = await job.work(Lease(self._database, job.name, generation))
+        pause_s = job.every_s
+        began = time.monotonic()
+        try:
+            done = await job.work(Lease(self._database, job.name, generation, self._paused))
+        except Paused:
+            done, pause_s = "paused for maintenance", 0
+        except LeaseLost:
+            raise
+        except Exception:
+            self._record(job.name, time.monotonic() - began, False)
+            raise
+        else:
+            self._record(job.name, time.monotonic() - began, True)
         if done:
             logger.info("job %s: %s", job.name, done)
-        await self._database.write(lambda tx: jobs.finish(tx, job.name, generation, pause_s=job.every_s), reserve=True)
+        await self._database.write(lambda tx: jobs.finish(tx, job.name, generation, pause_s=pause_s), reserve=True)

@@ -1,6 +1,7 @@
 """`stowage serve` and `stowage migrate` as an operator meets them: a process, its output, its status."""
 
 import hashlib
+import json
 import os
 import ssl
 import subprocess
@@ -10,39 +11,58 @@ from pathlib import Path
 import httpx
 import pytest
 
+from registry import __version__
+from registry.db.migrate import REVISION
+from tests.cli.commands import refused, stowage
 from tests.support.server import ROOT, Server, free_port
 
 
-def stowage(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Run a command that ends by itself."""
-    return subprocess.run(
-        [sys.executable, "-m", "registry", *arguments],
-        cwd=ROOT,
-        env={**os.environ, **settings},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+def test_the_log_says_what_runs_and_where(tmp_path: Path) -> None:
+    with Server(tmp_path, arguments=("--workers", "1")) as server:
+        starts, listens = (json.loads(line) for line in server.log_tail().splitlines()[:2])
+        told = {key: starts[key] for key in ("version", "schema", "database", "storage", "auth", "workers")}
+        assert told == {
+            "version": __version__,
+            "schema": REVISION,
+            "database": f"sqlite {server.data}/stowage.sqlite3",
+            "storage": f"filesystem {server.data}/storage",
+            "auth": "open",
+            "workers": 1,
+        }
+        assert starts["caches"]
+        assert listens["message"] == f"listening on {server.address}"
+        assert listens["url"] == server.url
+        instance = httpx.get(f"{server.url}/readyz", trust_env=False).json()["instance"]
+        assert starts["instance"] == listens["instance"] == instance != ""
+        assert "podman" not in server.log_tail()
+        server.restart()
+        assert httpx.get(f"{server.url}/readyz", trust_env=False).json()["instance"] != instance
 
 
-def refused(*arguments: str, **settings: str) -> str:
-    """Run a command that must fail, and return what it says: plain lines on stderr, nothing on stdout."""
-    done = stowage(*arguments, **settings)
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert all(line.startswith("stowage: ") for line in done.stderr.splitlines()), done.stderr
-    return done.stderr
-
-
-def test_the_greeting_says_where_it_listens_and_how_to_push_and_pull(tmp_path: Path) -> None:
-    with Server(tmp_path) as server:
+def test_people_are_told_how_to_push_and_pull(tmp_path: Path) -> None:
+    with Server(tmp_path, {"STOWAGE_LOGS__FORMAT": "text"}) as server:
         text = server.log_tail()
-        assert f"listening on {server.url}" in text
-        assert str(server.data) in text
+        assert f"listening on {server.address} url={server.url}" in text
         for command in ("push", "pull"):
             assert f"podman {command} --tls-verify=false {server.address}/" in text
         assert server.stop() == 0
+
+
+def test_on_a_terminal_the_log_is_text_without_being_told_so(tmp_path: Path) -> None:
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "registry", "serve", "--data", str(tmp_path), "--port", str(free_port())]
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stderr=theirs)
+    os.close(theirs)
+    try:
+        shown = b""
+        while b"podman pull" not in shown:
+            shown += os.read(ours, 4096)
+        assert b'{"' not in shown
+        assert b"listening on 127.0.0.1" in shown
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+        os.close(ours)
 
 
 def test_beyond_loopback_it_refuses_to_be_open(tmp_path: Path) -> None:
@@ -54,6 +74,7 @@ def test_beyond_loopback_it_refuses_to_be_open(tmp_path: Path) -> None:
 def test_beyond_loopback_it_listens_when_told_so(tmp_path: Path) -> None:
     with Server(tmp_path, arguments=("--host", "0.0.0.0", "--insecure-open")) as server:
         assert httpx.get(f"{server.url}/v2/", trust_env=False).status_code == 200
+        assert f'"listening on :{server.port}"' in server.log_tail()
 
 
 def test_a_port_in_use_is_named(tmp_path: Path) -> None:
@@ -93,18 +114,6 @@ def test_migrate_makes_a_database_once(tmp_path: Path) -> None:
     assert (tmp_path / "stowage.sqlite3").exists()
 
 
-@pytest.mark.parametrize("command", ["serve", "migrate"])
-def test_help_has_examples(command: str) -> None:
-    done = stowage(command, "--help")
-    assert done.returncode == 0
-    assert f"stowage {command}" in done.stdout
-    assert "Example" in done.stdout
-
-
-def test_the_version_is_printed() -> None:
-    assert stowage("--version").stdout.startswith("stowage 0.")
-
-
 def test_tls_is_served_and_plain_http_is_not(tmp_path: Path) -> None:
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
     subprocess.run(
@@ -117,6 +126,7 @@ def test_tls_is_served_and_plain_http_is_not(tmp_path: Path) -> None:
         capture_output=True,
     )
     settings = {"STOWAGE_HTTP__TLS__CERTIFICATE": str(certificate), "STOWAGE_HTTP__TLS__KEY": str(key)}
+    settings["STOWAGE_LOGS__FORMAT"] = "text"
     trusted = ssl.create_default_context(cafile=str(certificate))
     port = free_port()
     process = subprocess.Popen(
@@ -129,7 +139,7 @@ def test_tls_is_served_and_plain_http_is_not(tmp_path: Path) -> None:
     try:
         assert process.stderr is not None
         greeting = [process.stderr.readline() for _ in range(8)]
-        assert f"listening on https://127.0.0.1:{port}" in greeting[0]
+        assert f"listening on 127.0.0.1:{port} url=https://127.0.0.1:{port}" in greeting[1]
         assert "podman push 127.0.0.1" in "".join(greeting)
         with httpx.Client(verify=trusted, base_url=f"https://127.0.0.1:{port}", trust_env=False) as client:
             started = client.post("/v2/a/blobs/uploads/")

@@ -28,10 +28,12 @@ from starlette.types import Receive, Scope, Send
 
 from registry.http import zerocopy
 from registry.http.limits import Limits
-from registry.http.server import Serving
+from registry.http.server import Served, Serving
 from registry.http.sockets import bind
 from registry.http.supervisor import Supervisor
 from registry.http.tls import tls_context
+from registry.metrics.board import Board
+from registry.metrics.families import Layout, families
 from tests.support.workers import children
 
 _MIXED = 48 * 1024  # little enough that a transport takes it at once, whether it can hand it on or not
@@ -297,7 +299,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO)
     pem = given.folder / "certificate.pem"
     serving = Serving(
-        make_app=lambda: FileServer(given.folder),
+        make_app=lambda _: Served(app=FileServer(given.folder)),
         limits=Limits(connections=given.connections, idle=given.idle, stall=given.stall),
         tls=tls_context(pem, given.folder / "key.pem", client_ca if client_ca.exists() else None)
         if given.tls
@@ -311,6 +313,7 @@ def main() -> None:
             serving,
             reload=lambda: serving,
             on_ready=lambda: print(*listeners.address, flush=True),
+            board=Board(Layout(families([], []))),
         ).run()
 
 

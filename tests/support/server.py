@@ -156,10 +156,11 @@ class Server:
         self.start()
 
     def log_tail(self, lines: int = _LOG_LINES_SHOWN) -> str:
-        """The last lines that the server wrote, on stdout and stderr."""
+        """The last lines that the server wrote, on stdout and stderr, without those of the access log."""
         if not self.log_file.exists():
             return "(no log)"
-        return "\n".join(self.log_file.read_text(errors="replace").splitlines()[-lines:])
+        written = self.log_file.read_text(errors="replace").splitlines()
+        return "\n".join([line for line in written if "stowage.access" not in line][-lines:])
 
     def _wait_until_ready(self, seconds: float) -> None:
         process = self._process
@@ -182,7 +183,7 @@ class Server:
     def _has_greeted(self) -> bool:
         with self.log_file.open("rb") as log:
             log.seek(self._log_begins)
-            return b" listening on " in log.read()
+            return b"listening on " in log.read()
 
 
 class ServerFactory:

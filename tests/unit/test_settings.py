@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("STOWAGE_HTTP__PORT", "STOWAGE_MANIFESTS__SPARSE", "STOWAGE_DATA"):
+    for name in ("STOWAGE_HTTP__PORT", "STOWAGE_MANIFESTS__SPARSE", "STOWAGE_DATA", "STOWAGE_CONFIG"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -33,6 +33,19 @@ def test_the_command_line_wins_over_environment_over_file_over_default(
     found = load_settings(file, {"http": {"port": 3, "host": None}})
     assert (found.http.port, found.http.host) == (3, "127.0.0.3")
     assert (found.uploads.expire, found.manifests.max_size) == (172800, 4 * 1024**2)
+
+
+def test_the_environment_may_name_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--config` comes first; the rest of the environment counts as always; a file that is not there is told."""
+    monkeypatch.setenv("STOWAGE_CONFIG", str(write(tmp_path, "http: {port: 1, host: 127.0.0.3}\n")))
+    monkeypatch.setenv("STOWAGE_HTTP__PORT", "2")
+    found = load_settings()
+    assert (found.http.port, found.http.host) == (2, "127.0.0.3")
+    (tmp_path / "other.yaml").write_text("http: {host: 127.0.0.4}\n")
+    assert load_settings(tmp_path / "other.yaml").http.host == "127.0.0.4"
+    monkeypatch.setenv("STOWAGE_CONFIG", str(tmp_path / "none.yaml"))
+    with pytest.raises(SettingsError, match=r"none\.yaml: can't be read"):
+        load_settings()
 
 
 @pytest.mark.parametrize(

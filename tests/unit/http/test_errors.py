@@ -10,6 +10,7 @@ from registry.errors import (
     ManifestReferenceUnknown,
     MethodNotAllowed,
     RangeInvalid,
+    ReadOnly,
     RegistryError,
     UploadOutOfOrder,
 )
@@ -46,6 +47,8 @@ def make(kind: type[Exception]) -> Exception:
         return MethodNotAllowed("no", allowed=["GET", "PUT"])
     if issubclass(kind, RangeInvalid):
         return kind("no", size=5)
+    if issubclass(kind, ReadOnly):
+        return kind("no", retry_after=5)
     if issubclass(kind, UploadOutOfOrder):
         return kind("no", offset=5)
     return kind("no")

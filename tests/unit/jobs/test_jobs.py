@@ -128,6 +128,26 @@ async def test_a_job_that_fails_does_not_keep_the_next_from_running(
     assert "job x failed" in caplog.text
 
 
+async def test_a_paused_job_ends_where_it_renews_and_is_due_when_the_pause_is_over(registry: Registry) -> None:
+    ran, paused = [], False
+
+    async def work(lease: Lease) -> str:
+        nonlocal paused
+        ran.append("begun")
+        paused = len(ran) == 1
+        await lease.renew()
+        ran.append("ended")
+        return ""
+
+    runner = JobRunner(registry.database, [Job("test", 3600, work)], owner="test", paused=lambda: paused)
+    await runner.run_due()
+    await runner.run_due()
+    assert ran == ["begun"]
+    paused = False
+    await runner.run_due()
+    assert ran == ["begun", "begun", "ended"]
+
+
 async def test_sessions_nobody_continues_end_and_others_stay(registry: Registry) -> None:
     old = await registry.uploads.start(NAME)
     await registry.uploads.append(NAME, old.id, Chunk(one(b"abc")))

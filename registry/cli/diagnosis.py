@@ -1,0 +1,150 @@
+"""What is wrong or missing with a configuration, here and now. Nothing is created or changed by looking."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry.cli.certificate import certificate_problems, first_certificate
+from registry.cli.problems import Problem, error, warning
+from registry.cli.progress import size
+from registry.cli.running import Address, Holder, look
+from registry.cli.serve import exposure
+from registry.db.inspection import Inspected, inspect, mark_of
+from registry.db.migrate import REVISION, check_sqlite
+from registry.errors import Unavailable
+from registry.http.health import OK
+from registry.http.limits import Limits
+from registry.settings import Settings
+from storage.filesystem_space import Space
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """All that was found."""
+
+    address: Address
+    database: Inspected | None
+    problems: list[Problem]
+
+    @property
+    def errors(self) -> list[Problem]:
+        """What keeps the server from starting or from serving."""
+        return [problem for problem in self.problems if problem.severity == "error"]
+
+
+def diagnose(settings: Settings, *, insecure_open: bool) -> Diagnosis:
+    """Look at everything that the settings name."""
+    database, problems = _database(settings)
+    problems += _folder_problems(settings.filesystem_root, "storage.filesystem.root", ("blobs", "uploads"))
+    problems += _room_problems(settings)
+    problems += certificate_problems(settings.http.tls)
+    problems += _limit_problems(settings)
+    address = look(settings)
+    problems += _address_problems(settings, address)
+    problems += _exposure_problems(settings, address, insecure_open=insecure_open)
+    return Diagnosis(address, database, sorted(problems, key=lambda problem: problem.severity))
+
+
+def _database(settings: Settings) -> tuple[Inspected | None, list[Problem]]:
+    path = settings.sqlite_path
+    problems = _folder_problems(path.parent, "the folder of the database", ())
+    problems += [
+        error("NotWritable", f"{file} can't be written to: give user id {os.geteuid()} the right to")
+        for file in (
+            path,
+            *(path.with_name(path.name + end) for end in ("-wal", "-shm", ".lock", ".writer", ".reserve")),
+        )
+        if file.exists() and not os.access(file, os.R_OK | os.W_OK, effective_ids=True)
+    ]
+    try:
+        check_sqlite(path)
+    except Unavailable as refused:
+        problems.append(error("DatabaseRefused", str(refused)))
+    try:
+        found = inspect(path)
+    except Unavailable as unreadable:
+        return None, [*problems, error("DatabaseUnreadable", str(unreadable))]
+    if found.is_newer:
+        text = f"the database {path} has schema {found.revision}, this version knows {REVISION}: run a newer version"
+        problems.append(error("SchemaNewer", text))
+    return found, problems
+
+
+def _folder_problems(folder: Path, name: str, below: tuple[str, ...]) -> list[Problem]:
+    there = existing(folder)
+    if not there.is_dir():
+        return [error("NotAFolder", f"{name}: {there} is not a folder: move it away, or choose another folder")]
+    problems = []
+    for one in dict.fromkeys((there, *(folder / part for part in below))):
+        if one.is_dir() and not os.access(one, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
+            text = f"{name}: user id {os.geteuid()} may not read, write and search {one}: give it the right to"
+            problems.append(error("NotWritable", text))
+        elif one.exists() and not one.is_dir():
+            problems.append(error("NotAFolder", f"{name}: {one} is not a folder: move it away"))
+    return problems
+
+
+def existing(path: Path) -> Path:
+    """Return `path`, or what is there of the way to it."""
+    path = path.absolute()
+    while not os.path.lexists(path):
+        path = path.parent
+    return path
+
+
+def _room_problems(settings: Settings) -> Iterator[Problem]:
+    places = (
+        (settings.filesystem_root, settings.storage.filesystem.reserve, "StorageFull", "storage.filesystem.reserve"),
+        (settings.sqlite_path.parent, settings.database.reserve, "DatabaseFull", "database.reserve"),
+    )
+    for folder, reserve, reason, name in places:
+        left = Space(str(existing(folder)), reserve).beyond_reserve()
+        if reserve and left is not None and left < 0:
+            text = f"{size(max(0, left + reserve))} are free on the disk of {folder}, less than {name}, {size(reserve)}"
+            yield error(reason, f"{text}: pushes get 507 until there is room")
+
+
+def _limit_problems(settings: Settings) -> Iterator[Problem]:
+    wanted = Limits.of(settings.http.limits)
+    had = wanted.within_descriptors().connections
+    if had < wanted.connections:
+        text = f"the hard limit of open files is low: a worker takes {had} connections, not {wanted.connections}"
+        yield warning("FewDescriptors", f"{text} (http.limits.connections): raise it (ulimit -Hn, LimitNOFILE=)")
+
+
+def _address_problems(settings: Settings, address: Address) -> Iterator[Problem]:
+    if address.holder is Holder.OTHER:
+        yield error("PortTaken", address.message)
+    elif address.holder is Holder.SILENT:
+        yield error("NotAnswering", f"{address.message}: look at its log, or restart it")
+    elif address.holder is Holder.UNUSABLE:
+        yield error("AddressUnusable", address.message)
+    elif address.holder is Holder.STOWAGE:
+        yield from _running_problems(settings, address)
+
+
+def _running_problems(settings: Settings, address: Address) -> Iterator[Problem]:
+    found = address.readiness
+    if found["data"] != mark_of(settings.sqlite_path):
+        text = f"the Stowage on {address.text} (instance {found['instance']}) has another database open than"
+        yield error("OtherData", f"{text} {settings.sqlite_path}: look at --data and --config, or restart it")
+    for part in ("database", "storage"):
+        if found[part] != OK:
+            yield error("NotReady", f"the running server says of its {part}: {found[part]}")
+    certificate = settings.http.tls.certificate
+    if certificate and address.certificate and address.certificate != first_certificate(certificate):
+        text = f"the running server shows another certificate than {certificate} holds: reload it (SIGHUP)"
+        yield warning("CertificateNotReloaded", text)
+
+
+def _exposure_problems(settings: Settings, address: Address, *, insecure_open: bool) -> Iterator[Problem]:
+    text = exposure(settings, insecure_open=False)
+    if not text:
+        return
+    if insecure_open or address.holder is Holder.STOWAGE:
+        where = settings.http.host
+        text = f"http.host is {where} and auth.mode is open: everybody who reaches this machine may push and delete"
+        yield warning("OpenToAll", text)
+    else:
+        yield error("OpenToAll", text)

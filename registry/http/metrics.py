@@ -1,0 +1,64 @@
+"""`/metrics`: figures of all processes in Prometheus' form, for those who may read them."""
+
+import asyncio
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from registry.db import uploads
+from registry.db.connection import Database
+from registry.errors import Unavailable
+from registry.http.proxies import Network, parse_address
+from registry.metrics.figures import Figures
+
+MOST_SESSIONS = 100_000  # are counted: that takes two milliseconds
+_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
+
+
+class MetricsPage:
+    """Answers on the registry's port to loopback and `networks`, and with `public` to everybody.
+
+    Args:
+        database: is asked how many uploads are open.
+    """
+
+    def __init__(self, figures: Figures, database: Database, networks: Sequence[Network], *, public: bool) -> None:
+        self._figures = figures
+        self._database = database
+        self._networks = networks
+        self._public = public
+
+    async def show(self, request: Request) -> Response:
+        """Return the figures: 200, or 403."""
+        if not self._public and not self._may_read(request):
+            return PlainTextResponse("metrics.networks does not have your address\n", 403)
+        self._figures.look()
+        try:
+            sessions = await uploads.count(self._database, most=MOST_SESSIONS)
+        except Unavailable:
+            sessions = None
+        text, content_type = await asyncio.to_thread(self._render, sessions, request.headers.get("accept", ""))
+        return Response(text, headers={"content-type": content_type, "cache-control": "no-store"})
+
+    def _render(self, sessions: int | None, accept: str) -> tuple[bytes, str]:
+        # The library is imported when it is first asked for: its import would make every start longer.
+        exposition: Any = importlib.import_module("registry.metrics.exposition")
+        rendered: tuple[bytes, str] = exposition.render(self._figures.board, sessions, accept)
+        return rendered
+
+    def _may_read(self, request: Request) -> bool:
+        """Say whether the client is near enough.
+
+        A proxy on this machine brings strangers in from loopback. So where a proxy was passed, its word must have been
+        taken, which leaves a client without a port (`registry.http.proxies`).
+        """
+        client = request.client
+        address = None if client is None else parse_address(client.host)
+        if client is None or address is None:
+            return False
+        if client.port != 0 and any(name in request.headers for name in _FORWARDED):
+            return False
+        return address.is_loopback or any(address in network for network in self._networks)

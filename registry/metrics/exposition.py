@@ -1,0 +1,101 @@
+"""Figures in Prometheus' form. Imported when they are first asked for: the library takes longer than a start should."""
+
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+from registry import __version__
+from registry.metrics.board import Board
+from registry.metrics.families import Family, Kind
+from registry.metrics.processes import Process, process
+
+PREFIX = "stowage_"
+
+
+def render(board: Board, upload_sessions: int | None, accept: str) -> tuple[bytes, str]:
+    """Return the text and its Content-Type: OpenMetrics where `accept` asks for it, else Prometheus' own form.
+
+    Args:
+        upload_sessions: how many are open; None where nobody could say.
+    """
+    # The library puts what a client says of the version into its answer: so it is told what we say.
+    wanted = "application/openmetrics-text; version=1.0.0" if "application/openmetrics-text" in accept else "text/plain"
+    encode, content_type = choose_encoder(wanted)
+    return encode(_Collector(board, upload_sessions)), content_type
+
+
+class _Collector(Collector):
+    def __init__(self, board: Board, upload_sessions: int | None) -> None:
+        self._board = board
+        self._upload_sessions = upload_sessions
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every family, those that are empty too."""
+        build = GaugeMetricFamily(f"{PREFIX}build_info", "What is running.", labels=["version", "python"])
+        build.add_metric([__version__, platform.python_version()], 1)
+        yield build
+        totals = self._board.totals()
+        for family, start in self._board.layout.families.values():
+            yield _metric(family, totals[start : start + family.size])
+        sessions = GaugeMetricFamily(
+            f"{PREFIX}upload_sessions", "Uploads begun and neither finished nor cancelled; 100000 are as many or more."
+        )
+        if self._upload_sessions is not None:
+            sessions.add_metric([], self._upload_sessions)
+        yield sessions
+        yield from self._of_processes()
+
+    def _of_processes(self) -> Iterator[Metric]:
+        pids = {f"worker-{region + 1}": pid for region, pid in self._board.processes()}
+        if self._board.owner not in pids.values():
+            pids["supervisor"] = self._board.owner
+        found = ((name, process(pid)) for name, pid in pids.items())
+        return _process_metrics([(name, one) for name, one in found if one is not None])
+
+
+def _metric(family: Family, cells: Sequence[float]) -> Metric:
+    name, labels = f"{PREFIX}{family.name}", list(family.labels)
+    if family.kind is Kind.HISTOGRAM:
+        return _histogram(HistogramMetricFamily(name, family.help, labels=labels), family, cells)
+    kind = CounterMetricFamily if family.kind is Kind.COUNTER else GaugeMetricFamily
+    metric = kind(name, family.help, labels=labels)
+    for values, place in family.series():
+        if cells[place] or not family.sparse:
+            metric.add_metric(values, cells[place])
+    return metric
+
+
+def _histogram(metric: HistogramMetricFamily, family: Family, cells: Sequence[float]) -> Metric:
+    names = [*map(floatToGoString, family.bounds), "+Inf"]
+    for values, place in family.series():
+        counts = list(accumulate(cells[place : place + len(names)]))
+        if counts[-1] or not family.sparse:
+            metric.add_metric(values, list(zip(names, counts, strict=True)), cells[place + len(names)])
+    return metric
+
+
+def _process_metrics(found: Sequence[tuple[str, Process]]) -> Iterator[Metric]:
+    """Yield a family for each figure of the processes. Their sum is the server's; a new worker begins anew."""
+    labels = ["process"]
+    cpu = CounterMetricFamily(f"{PREFIX}process_cpu_seconds", "CPU time, in user and system mode.", labels=labels)
+    for name, one in found:
+        cpu.add_metric([name], one.cpu)
+    yield cpu
+    gauges: tuple[tuple[str, str, Callable[[Process], float]], ...] = (
+        ("resident_memory_bytes", "Memory in use; what processes share counts in each.", lambda one: one.resident),
+        ("virtual_memory_bytes", "Memory mapped.", lambda one: one.virtual),
+        ("threads", "Threads.", lambda one: one.threads),
+        ("open_fds", "Open file descriptors.", lambda one: one.files),
+        ("max_fds", "Most file descriptors that may be open; 0 is without limit.", lambda one: one.most_files),
+        ("start_time_seconds", "When the process was started, in seconds since the epoch.", lambda one: one.started),
+    )
+    for suffix, meaning, value in gauges:
+        gauge = GaugeMetricFamily(f"{PREFIX}process_{suffix}", meaning, labels=labels)
+        for name, one in found:
+            gauge.add_metric([name], value(one))
+        yield gauge

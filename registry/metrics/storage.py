@@ -1,0 +1,127 @@
+"""A BlobDriver that is measured: how long opening, publishing and deleting take, and how often they fail."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from time import perf_counter
+from typing import Any
+
+from registry.metrics.families import STORAGE_OPERATIONS
+from registry.metrics.figures import Figures
+from storage.digest import Hasher
+from storage.driver import BlobDriver, ObjectReader, StoredObject, UploadWriter
+from storage.errors import StorageFull, StorageUnavailable
+
+Part = Callable[[str], AbstractContextManager[Any]]
+_BROKEN = (StorageFull, StorageUnavailable)  # the rest is about one object or upload, and no fault of the storage
+
+
+class MeasuredDriver:
+    """Passes everything on to `driver`.
+
+    Args:
+        part: spans a publication, for traces.
+    """
+
+    def __init__(self, driver: BlobDriver, figures: Figures, part: Part) -> None:
+        self._driver = driver
+        self._part = part
+        self._took = {name: figures.duration("storage_operation_duration_seconds", name) for name in STORAGE_OPERATIONS}
+        self._failed = {name: figures.counter("storage_errors", name) for name in STORAGE_OPERATIONS}
+        # What is not measured takes no way around.
+        self.start = driver.start
+        self.check = driver.check
+        self.close = driver.close
+        self.remove_upload = driver.remove_upload
+
+    @property
+    def name(self) -> str:
+        """What a blob's row records as its store."""
+        return self._driver.name
+
+    @contextmanager
+    def _measured(self, name: str) -> Iterator[None]:
+        began = perf_counter()
+        try:
+            yield
+        except _BROKEN:
+            self._failed[name]()
+            raise
+        finally:
+            self._took[name](perf_counter() - began)
+
+    async def open(self, key: str) -> ObjectReader:
+        """Open an object."""
+        began = perf_counter()  # without `_measured`: this is done for every blob that is pulled
+        try:
+            reader = await self._driver.open(key)
+        except _BROKEN:
+            self._failed["open"]()
+            raise
+        self._took["open"](perf_counter() - began)
+        return reader
+
+    async def size(self, key: str) -> int:
+        """Return an object's size."""
+        with self._measured("size"):
+            return await self._driver.size(key)
+
+    async def delete(self, key: str) -> None:
+        """Delete an object."""
+        with self._measured("delete"):
+            await self._driver.delete(key)
+
+    async def create_upload(self, upload_id: str) -> str:
+        """Begin an upload."""
+        with self._measured("create_upload"):
+            return await self._driver.create_upload(upload_id)
+
+    async def open_upload(self, upload_id: str, state: str, offset: int, hasher: Hasher) -> UploadWriter:
+        """Continue an upload."""
+        writer = await self._driver.open_upload(upload_id, state, offset, hasher)
+        return _MeasuredWriter(writer, self._publish)
+
+    def objects(self, after: str = "") -> AsyncIterator[StoredObject]:
+        """List objects."""
+        return self._driver.objects(after)
+
+    def uploads(self) -> AsyncIterator[StoredObject]:
+        """List uploads."""
+        return self._driver.uploads()
+
+    async def _publish(self, writer: UploadWriter, key: str) -> None:
+        with self._part("storage publish"), self._measured("publish"):
+            await writer.publish(key)
+
+
+class _MeasuredWriter:
+    """An UploadWriter whose publication is measured."""
+
+    def __init__(self, writer: UploadWriter, publish: Callable[[UploadWriter, str], Any]) -> None:
+        self._writer = writer
+        self._publish = publish
+        self.write = writer.write
+        self.append_from = writer.append_from
+        self.flush = writer.flush
+        self.rewind = writer.rewind
+        self.rehash = writer.rehash
+        self.discard = writer.discard
+        self.close = writer.close
+
+    @property
+    def offset(self) -> int:
+        """Bytes accepted so far."""
+        return self._writer.offset
+
+    @property
+    def state(self) -> str:
+        """What the driver must be given to open this upload again."""
+        return self._writer.state
+
+    @property
+    def vouched(self) -> bool:
+        """Whether what was flushed before opening is certain to be what it was then."""
+        return self._writer.vouched
+
+    async def publish(self, key: str) -> None:
+        """Make the upload's bytes the object `key`."""
+        await self._publish(self._writer, key)
