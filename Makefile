@@ -40,7 +40,7 @@ lint: ## check style, types and the direction of imports
 
 bench: ## measure beside CNCF distribution, Debian's docker-registry and nginx (ARGS= for python -m bench)
 	@scripts/setup dev
-	@scripts/install-test-tools bench
+	@scripts/install-test-tools
 	@$(PYTHON_BIN)/python -m bench $(ARGS)
 
 conformance: ## run the conformance suite against a server of ours (OFFICIAL= the official suite's program, to run it too)
