@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.factories import UNKNOWN_DIGEST, digest_of, new_image, push_blob, push_image, put_manifest
-from tests.support.served import Connection
+from tests.factories import UNKNOWN_DIGEST, digest_of, new_image, push_image, put_manifest
+from tests.support.served import Connection, eventually
 from tests.support.server import Connect, Server, new_client
 
 LONG = os.environ.get("STOWAGE_LONG") == "1"
@@ -308,11 +308,10 @@ def test_a_request_cut_off_anywhere_leaves_nothing(alone: Server, connect: Conne
             connection.send(whole[:end])
             if end % 2:
                 connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-    assert push_blob(client, "some/thing", b"after") == digest_of(b"after")  # all of them have been seen to
-    assert client.delete(f"/v2/some/thing/blobs/{digest_of(b'after')}").status_code == 202
+    known = {path for path, *_ in before}
+    # A worker may still have to hear of the last one's end.
+    eventually(lambda: not [path for path, *_ in tree(alone.data) if "uploads" in path and path not in known])
     assert client.get("/v2/_catalog").json() == listed
-    left = {path for path, *_ in tree(alone.data)} - {path for path, *_ in before}
-    assert not [path for path in left if "uploads" in path]
 
 
 def test_unknown_paths_are_refused_in_json(client: httpx.Client) -> None:
