@@ -66,7 +66,7 @@ def test_every_worker_tells_the_sum_of_all_and_a_dead_one_takes_nothing_with_it(
             for _ in range(100 + number):
                 connection.ask("/v2/")
                 assert connection.answer().status == 200
-        eventually(lambda: supports(server) == before + 201)
+        eventually(lambda: supports(server) == before + 201, PATIENCE)
         for connection in connections.values():
             connection.ask("/metrics")
             told = Scrape(connection.answer().body.decode())
@@ -84,9 +84,11 @@ def test_every_worker_tells_the_sum_of_all_and_a_dead_one_takes_nothing_with_it(
             for _ in range(10):
                 connection.ask("/v2/")
                 assert connection.answer().status == 200
-        eventually(lambda: supports(server) == asked + 20)
-        eventually(lambda: Scrape.of(server.url).value("http_connections") == 3)  # these two, and the scrape's own
-    eventually(lambda: Scrape.of(server.url).value("http_connections") == 1)
+        eventually(lambda: supports(server) == asked + 20, PATIENCE)
+        eventually(
+            lambda: Scrape.of(server.url).value("http_connections") == 3, PATIENCE
+        )  # these two, and the scrape's own
+    eventually(lambda: Scrape.of(server.url).value("http_connections") == 1, PATIENCE)
 
 
 def test_a_reload_sets_nothing_back_though_old_workers_and_new_ones_count_at_once(
@@ -155,7 +157,7 @@ def test_what_is_told_of_requests(fresh_server: ServerFactory, connect: Connect)
     assert told.value("http_requests_in_progress") == 1  # the scrape itself
     assert told.value("process_resident_memory_bytes", process="worker-1") > 10_000_000
     assert told.labels("job_failures_total", "name") == {"orphans", "stale-uploads", "old-events"}
-    eventually(lambda: Scrape.of(server.url).value("job_duration_seconds_count", name="orphans") == 1)
+    eventually(lambda: Scrape.of(server.url).value("job_duration_seconds_count", name="orphans") == 1, PATIENCE)
     assert Scrape.of(server.url).value("job_last_success_timestamp_seconds", name="orphans") > 1_700_000_000
 
 
@@ -182,8 +184,8 @@ def test_a_transfer_that_is_cut_counts_what_was_sent(fresh_server: ServerFactory
         connection.ask(f"/v2/a/blobs/{digest}")
         assert connection.head()[0] == 200
         connection.read(100_000)
-        eventually(lambda: Scrape.of(server.url).value("http_requests_in_progress", route="blob") == 1)
-    eventually(lambda: Scrape.of(server.url).value("http_responses_cut_total") == 1)
+        eventually(lambda: Scrape.of(server.url).value("http_requests_in_progress", route="blob") == 1, PATIENCE)
+    eventually(lambda: Scrape.of(server.url).value("http_responses_cut_total") == 1, PATIENCE)
     told = Scrape.of(server.url)
     assert 100_000 <= told.value("http_response_bytes_total", route="blob") < len(content)
     assert told.value("http_requests_in_progress", route="blob") == 0
@@ -196,8 +198,8 @@ def test_a_transfer_that_is_cut_counts_what_was_sent(fresh_server: ServerFactory
     started = client.post("/v2/a/blobs/uploads/")
     with Connection(server.port) as connection:
         connection.ask(started.headers["location"], "PATCH", "Content-Length: 500000\r\n", b"x" * 1000)
-        eventually(lambda: Scrape.of(server.url).value("http_requests_in_progress", route="upload") == 1)
-    eventually(lambda: Scrape.of(server.url).value("http_requests_total", route="upload", code="499") == 1)
+        eventually(lambda: Scrape.of(server.url).value("http_requests_in_progress", route="upload") == 1, PATIENCE)
+    eventually(lambda: Scrape.of(server.url).value("http_requests_total", route="upload", code="499") == 1, PATIENCE)
     assert Scrape.of(server.url).value("http_request_bytes_total", route="upload") == 1000
 
 
@@ -235,7 +237,7 @@ def test_a_port_for_operators(fresh_server: ServerFactory, connect: Connect, tmp
         assert httpx.get(f"{own}/v2/", trust_env=False).status_code == 404
         assert httpx.get(f"{own}/metrics", headers={"X-Forwarded-For": "192.0.2.1"}, trust_env=False).status_code == 200
         assert client.get("/v2/").status_code == 200
-        eventually(lambda: Scrape.of(own).value("http_requests_total", route="support") == 1)
+        eventually(lambda: Scrape.of(own).value("http_requests_total", route="support") == 1, PATIENCE)
         assert Scrape.of(own).value("http_requests_total", route="readyz", code="200") >= 1
         before = children(server.pid)
         os.kill(server.pid, signal.SIGHUP)
