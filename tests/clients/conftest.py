@@ -2,20 +2,24 @@
 
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.clients.adapters import Client, Crane, Docker, Podman, Skopeo
+from tests.clients.adapters import Client
+from tests.clients.cosign import Cosign
+from tests.clients.daemons import containerd, docker_engine
+from tests.clients.engines import Buildah, Ctr, Docker, Podman
+from tests.clients.folders import Crane, Regctl, Skopeo
 from tests.clients.mounts import remove_folder
-from tests.clients.tools import Tool, ToolError, find_tool
+from tests.clients.tools import Tool, find_tool
 from tests.support.images import Image, large_image, sample_image
 
-_LARGE = 64 * 1024 * 1024
-_CLIENTS = ["podman", "docker", "skopeo", "crane"]
+_LARGE = 24 * 1024 * 1024
+_CLIENTS = ["podman", "buildah", "docker", "ctr", "skopeo", "crane", "regctl"]
+_WRITERS = ["podman", "docker", "skopeo"]
+"""One of each kind: buildah writes as podman does, and the others the bytes that they were given, as skopeo."""
 
 ToolFinder = Callable[[str], Path]
 
@@ -56,6 +60,12 @@ def crane(tool: ToolFinder, home: Path, environment: dict[str, str]) -> Crane:
 
 
 @pytest.fixture(scope="session")
+def regctl(tool: ToolFinder, home: Path, environment: dict[str, str]) -> Regctl:
+    """Regctl."""
+    return Regctl(Tool(tool("regctl"), environment=environment), _folder(home, "regctl"))
+
+
+@pytest.fixture(scope="session")
 def podman(tool: ToolFinder, home: Path, environment: dict[str, str]) -> Iterator[Podman]:
     """Podman on a store of its own."""
     folder = _folder(home, "podman")
@@ -73,8 +83,29 @@ def podman(tool: ToolFinder, home: Path, environment: dict[str, str]) -> Iterato
 def docker(tool: ToolFinder, home: Path, environment: dict[str, str]) -> Iterator[Docker]:
     """Docker on an engine of its own; registries on loopback count as insecure by default."""
     folder = _folder(home, "docker")
-    with _docker_engine(Tool(tool("dockerd"), environment=environment), folder) as socket:
+    with docker_engine(Tool(tool("dockerd"), environment=environment), folder) as socket:
         yield Docker(Tool(tool("docker"), ["--host", socket], environment), folder)
+
+
+@pytest.fixture(scope="session")
+def buildah(tool: ToolFinder, home: Path, environment: dict[str, str]) -> Iterator[Buildah]:
+    """Buildah on a store of its own."""
+    folder = _folder(home, "buildah")
+    options = ["--root", str(folder / "root"), "--runroot", str(folder / "run"), "--storage-driver", "vfs"]
+    started = Tool(tool("buildah"), options, {**environment, "TMPDIR": str(folder)})
+    try:
+        yield Buildah(started, folder)
+    finally:
+        started.run("rm", "--all")
+        remove_folder(folder)
+
+
+@pytest.fixture(scope="session")
+def ctr(tool: ToolFinder, home: Path, environment: dict[str, str]) -> Iterator[Ctr]:
+    """ctr on a containerd of its own."""
+    folder = _folder(home, "containerd")
+    with containerd(Tool(tool("containerd"), environment=environment), folder) as socket:
+        yield Ctr(Tool(tool("ctr"), ["--address", socket], environment), folder)
 
 
 @pytest.fixture(params=_CLIENTS)
@@ -84,11 +115,30 @@ def any_client(request: pytest.FixtureRequest) -> Client:
     return client
 
 
-@pytest.fixture(params=_CLIENTS)
-def other_client(request: pytest.FixtureRequest) -> Client:
-    """Each client in turn, beside `any_client`."""
+@pytest.fixture(params=_WRITERS)
+def writer(request: pytest.FixtureRequest) -> Client:
+    """Clients that write different manifests, in turn."""
     client: Client = request.getfixturevalue(request.param)
     return client
+
+
+@pytest.fixture
+def all_clients(request: pytest.FixtureRequest) -> list[Client]:
+    """Every client."""
+    return [request.getfixturevalue(name) for name in _CLIENTS]
+
+
+@pytest.fixture(scope="session")
+def cosign(tool: ToolFinder, home: Path, environment: dict[str, str]) -> Cosign:
+    """Cosign, which reaches nothing but loopback: it would ask sigstore's servers for much."""
+    alone = {**environment, "COSIGN_PASSWORD": "", "HTTPS_PROXY": "http://127.0.0.1:1"}
+    return Cosign.prepared(Tool(tool("cosign"), environment=alone), _folder(home, "cosign"))
+
+
+@pytest.fixture
+def helm(tool: ToolFinder, home: Path, environment: dict[str, str]) -> Tool:
+    """Helm, with empty caches."""
+    return Tool(tool("helm"), environment={**environment, "HOME": str(_folder(home, "helm"))})
 
 
 @pytest.fixture
@@ -97,34 +147,10 @@ def image() -> Image:
     return sample_image()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def large() -> Image:
-    """An image with one layer of 64 MiB that can't be compressed."""
+    """A new image with one layer of 24 MiB that can't be compressed."""
     return large_image(_LARGE)
-
-
-@contextmanager
-def _docker_engine(engine: Tool, folder: Path) -> Iterator[str]:
-    socket = f"unix://{folder}/s"
-    log = folder / "engine.log"
-    options = ["--host", socket, "--data-root", str(folder / "d"), "--exec-root", str(folder / "x")]
-    options += ["--pidfile", str(folder / "pid"), "--storage-driver=vfs", "--iptables=false", "--ip6tables=false"]
-    process = engine.start(*options, "--bridge=none", log=log)
-    try:
-        deadline = time.monotonic() + 60
-        while not (folder / "s").exists() or "API listen on" not in log.read_text(errors="replace"):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise ToolError(f"dockerd did not start\n{log.read_text(errors='replace')[-4000:]}")
-            time.sleep(0.1)
-        yield socket
-    finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        finally:
-            process.kill()
-            process.wait()
-            remove_folder(folder)
 
 
 def _folder(home: Path, name: str) -> Path:

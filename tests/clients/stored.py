@@ -27,3 +27,17 @@ def is_missing(client: httpx.Client, repository: str, reference: str) -> bool:
     status = client.head(f"/v2/{repository}/manifests/{reference}", headers={"Accept": EVERY_MANIFEST}).status_code
     assert status in {httpx.codes.OK, httpx.codes.NOT_FOUND}
     return status == httpx.codes.NOT_FOUND
+
+
+def stored_tags(client: httpx.Client, repository: str) -> list[str]:
+    """Every tag of the repository, in the registry's order."""
+    answer = client.get(f"/v2/{repository}/tags/list")
+    assert answer.status_code == httpx.codes.OK, answer.text
+    return [str(tag) for tag in answer.json()["tags"]]
+
+
+def listed_referrers(client: httpx.Client, repository: str, subject: str) -> list[tuple[str, str]]:
+    """Digest and artifact type of each referrer of a digest that the API lists."""
+    answer = client.get(f"/v2/{repository}/referrers/{subject}")
+    assert answer.status_code == httpx.codes.OK, answer.text
+    return [(entry["digest"], entry["artifactType"]) for entry in answer.json()["manifests"]]

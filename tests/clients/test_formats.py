@@ -7,24 +7,41 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.clients.adapters import Client, Crane, Docker, Podman, Skopeo
+from tests.clients.adapters import Client
+from tests.clients.engines import Buildah, Ctr, Docker, Podman
+from tests.clients.folders import Crane, Regctl, Skopeo
 from tests.clients.stored import stored_manifest
 from tests.support.images import DOCKER_MANIFEST, OCI_LAYER_ZSTD, OCI_MANIFEST, Image, merged_files, write_layout
 from tests.support.server import Server
 
+_CHUNK = 128 * 1024
 
+
+@pytest.mark.parametrize("pusher", ["podman", "buildah"])
 @pytest.mark.parametrize(("kind", "media_type"), [("v2s2", DOCKER_MANIFEST), ("oci", OCI_MANIFEST)])
-def test_podman_pushes_either_format(
-    podman: Podman, server: Server, client: httpx.Client, repository: str, image: Image, kind: str, media_type: str
+def test_podman_and_buildah_push_either_format(
+    pusher: str,
+    kind: str,
+    media_type: str,
+    request: pytest.FixtureRequest,
+    ctr: Ctr,
+    server: Server,
+    client: httpx.Client,
+    repository: str,
+    image: Image,
 ) -> None:
+    """The client itself and containerd take both back."""
+    pushing: Podman | Buildah = request.getfixturevalue(pusher)
     reference = f"{server.address}/{repository}:{kind}"
-    podman.load(image, reference)
-    podman.tool.run("push", "--tls-verify=false", "--format", kind, reference)
-    podman.remove(reference)
+    pushing.load(image, reference)
+    pushing.tool.run("push", "--tls-verify=false", "--format", kind, reference)
+    pushing.remove(reference)
     answer = stored_manifest(client, repository, kind)
     assert answer.headers["Content-Type"] == answer.json()["mediaType"] == media_type
-    podman.pull(reference)
-    assert podman.look(reference).files.items() >= image.files.items()
+    pulling: list[Client] = [pushing, ctr]
+    for puller in pulling:
+        puller.pull(reference)
+        assert puller.look(reference).files.items() >= image.files.items()
 
 
 def test_skopeo_converts_to_docker_schema_2(
@@ -55,17 +72,64 @@ def test_docker_pushes_schema_2(
 
 
 def test_layers_in_zstd(
-    skopeo: Skopeo, podman: Podman, server: Server, client: httpx.Client, repository: str, image: Image, tmp_path: Path
+    skopeo: Skopeo,
+    podman: Podman,
+    buildah: Buildah,
+    ctr: Ctr,
+    server: Server,
+    client: httpx.Client,
+    repository: str,
+    image: Image,
+    tmp_path: Path,
 ) -> None:
-    """Layers that skopeo compressed with zstd are stored as such, and podman unpacks them."""
+    """Layers that skopeo compressed with zstd are stored as such, and podman, buildah and containerd unpack them."""
     plain, packed = write_layout(tmp_path / "gzip", image), tmp_path / "zstd"
     skopeo.tool.run("copy", "--dest-compress-format", "zstd", f"oci:{plain}:latest", f"oci:{packed}:latest")
     reference = f"{server.address}/{repository}:zstd"
     skopeo.tool.run("copy", "--dest-tls-verify=false", f"oci:{packed}:latest", f"docker://{reference}")
     layers = stored_manifest(client, repository, "zstd").json()["layers"]
     assert [layer["mediaType"] for layer in layers] == [OCI_LAYER_ZSTD] * len(image.layers)
-    podman.pull(reference)
-    podman.look(reference).is_same_as(image)
+    pulling: list[Podman | Buildah] = [podman, buildah]
+    for puller in pulling:
+        puller.pull(reference)
+        puller.look(reference).is_same_as(image)
+    ctr.pull(reference)
+    assert ctr.unpacked(reference)
+
+
+def test_regctl_pushes_layers_in_chunks(
+    regctl: Regctl, server: Server, client: httpx.Client, repository: str, image: Image
+) -> None:
+    """Several PATCH with Content-Range make one blob."""
+    reference = f"{server.address}/{repository}:chunks"
+    size = str(_CHUNK)
+    chunked = regctl.configured(server.address, "--tls", "disabled", "--blob-chunk", size, "--blob-max", size)
+    chunked.load(image, reference)
+    traced = chunked.tool.run("--verbosity", "trace", *chunked.push_command(reference)).both
+    assert f"Content-Range:[{_CHUNK}-{2 * _CHUNK - 1}]" in traced
+    assert stored_manifest(client, repository, "chunks").content == image.manifest
+    chunked.remove(reference)
+    chunked.pull(reference)
+    chunked.look(reference).is_same_as(image)
+
+
+def test_buildah_builds_on_a_stored_image(
+    buildah: Buildah, server: Server, client: httpx.Client, repository: str, image: Image, tmp_path: Path
+) -> None:
+    """`FROM` an image of the registry: the new image has its layers and one more."""
+    base, built = f"{server.address}/{repository}:base", f"{server.address}/{repository}:built"
+    buildah.load(image, base)
+    buildah.push(base)
+    buildah.remove(base)
+    (tmp_path / "more").write_text("added\n")
+    (tmp_path / "Containerfile").write_text(f"FROM {base}\nCOPY more /more\n")
+    buildah.tool.run("build", "--tls-verify=false", "--isolation", "chroot", "--layers", "--tag", built, tmp_path)
+    buildah.push(built)
+    buildah.remove(built)
+    layers = [layer["digest"] for layer in stored_manifest(client, repository, "built").json()["layers"]]
+    assert layers[:-1] == [layer["digest"] for layer in stored_manifest(client, repository, "base").json()["layers"]]
+    buildah.pull(built)
+    assert buildah.look(built).files == {**image.files, "more": b"added\n"}
 
 
 def test_podman_builds_pushes_and_runs(

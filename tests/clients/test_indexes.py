@@ -5,7 +5,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.clients.adapters import Client, Crane, Docker, Podman, Skopeo
+from tests.clients.adapters import Client
+from tests.clients.engines import Buildah, Ctr, Docker, Podman
+from tests.clients.folders import Crane, Regctl, Skopeo
 from tests.clients.stored import stored, stored_manifest
 from tests.support.images import (
     DOCKER_LIST,
@@ -78,36 +80,83 @@ def test_crane_makes_an_index_of_stored_images(
     assert "PASS" in crane.tool.run("validate", "--remote", f"{name}:all").both
 
 
-@pytest.mark.parametrize(("kind", "media_type"), [("oci", OCI_INDEX), ("v2s2", DOCKER_LIST)])
-def test_podman_makes_and_pushes_a_manifest_list(
+@pytest.mark.parametrize(
+    ("maker", "kind", "media_type"), [("podman", "oci", OCI_INDEX), ("buildah", "v2s2", DOCKER_LIST)]
+)
+def test_a_manifest_list_is_made_and_pushed(
+    maker: str,
+    kind: str,
+    media_type: str,
+    request: pytest.FixtureRequest,
     podman: Podman,
     docker: Docker,
+    ctr: Ctr,
     server: Server,
     client: httpx.Client,
     repository: str,
     images: list[Image],
-    kind: str,
-    media_type: str,
 ) -> None:
-    """Podman and docker both get this machine's image by the list's tag."""
+    """Podman, docker and ctr all get this machine's image by the list's tag."""
+    making: Podman | Buildah = request.getfixturevalue(maker)
     name = f"{server.address}/{repository}"
-    podman.tool.run("manifest", "create", f"{name}:all")
+    making.tool.run("manifest", "create", f"{name}:all")
     for image in images:
         reference = f"{name}:{image.platform['architecture']}"
-        podman.load(image, reference)
-        podman.tool.run("manifest", "add", f"{name}:all", f"containers-storage:{reference}")
+        making.load(image, reference)
+        making.tool.run("manifest", "add", f"{name}:all", f"containers-storage:{reference}")
     push = ("manifest", "push", "--all", "--tls-verify=false", "--format", kind)
-    podman.tool.run(*push, f"{name}:all", f"docker://{name}:all")
+    making.tool.run(*push, f"{name}:all", f"docker://{name}:all")
     answer = stored(client, repository, "all")
     assert answer.headers["Content-Type"] == answer.json()["mediaType"] == media_type
     for digest in children(answer).values():
         stored_manifest(client, repository, digest)
     assert children(answer).keys() == {"amd64", "arm64"}
-    podman.tool.run("manifest", "rm", f"{name}:all")
+    making.tool.run("manifest", "rm", f"{name}:all")
     pulling: list[Client] = [podman, docker]
     for puller in pulling:
         puller.pull(f"{name}:all")
         assert puller.look(f"{name}:all").diff_ids == images[0].diff_ids
+    ctr.pull(f"{name}:all")
+    assert ctr.unpacked(f"{name}:all")
+
+
+def test_ctr_pulls_and_pushes_all_of_an_index(
+    ctr: Ctr, crane: Crane, server: Server, client: httpx.Client, repository: str, images: list[Image], tmp_path: Path
+) -> None:
+    """Every platform, byte for byte."""
+    name = f"{server.address}/{repository}"
+    crane.tool.run("push", "--index", write_index_layout(tmp_path / "source", images), f"{name}:outer")
+    [child] = stored(client, repository, "outer").json()["manifests"]
+    first, second = f"{name}@{child['digest']}", f"{name}/copy:all"
+    ctr.tool.run("images", "pull", "--plain-http", "--all-platforms", "--snapshotter", "native", first)
+    ctr.tool.run("images", "tag", first, second)
+    ctr.push(second)
+    answer = stored(client, f"{repository}/copy", "all")
+    assert (answer.content, answer.headers["Content-Type"]) == (build_index(images), OCI_INDEX)
+    for image in images:
+        assert stored_manifest(client, f"{repository}/copy", image.digest).content == image.manifest
+
+
+@pytest.mark.parametrize("media_type", [OCI_INDEX, DOCKER_LIST])
+def test_regctl_makes_and_copies_an_index(
+    regctl: Regctl, server: Server, client: httpx.Client, repository: str, images: list[Image], media_type: str
+) -> None:
+    """Of images in the registry; of one platform, a copy has only that."""
+    name = f"{server.address}/{repository}"
+    for image in images:
+        regctl.load(image, f"{name}:{image.platform['architecture']}")
+        regctl.push(f"{name}:{image.platform['architecture']}")
+    access, create = regctl.access(name), ("index", "create", "--media-type", media_type)
+    regctl.tool.run(*access, *create, "--ref", f"{name}:amd64", "--ref", f"{name}:arm64", f"{name}:all")
+    regctl.tool.run(*access, "image", "copy", f"{name}:all", f"{name}/copy:all")
+    original, copy = stored(client, repository, "all"), stored(client, f"{repository}/copy", "all")
+    assert original.headers["Content-Type"] == copy.headers["Content-Type"] == media_type
+    assert original.content == copy.content
+    assert children(copy) == {"amd64": images[0].digest, "arm64": images[1].digest}
+    for image in images:
+        assert stored_manifest(client, f"{repository}/copy", image.digest).content == image.manifest
+    regctl.tool.run(*access, "image", "copy", "--platform", "linux/arm64", f"{name}:all", f"{name}/copy:one")
+    assert stored_manifest(client, f"{repository}/copy", "one").content == images[1].manifest
 
 
 def test_docker_makes_a_manifest_list(

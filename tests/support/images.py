@@ -9,6 +9,7 @@ import io
 import json
 import os
 import tarfile
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -208,10 +209,11 @@ def write_index_layout(folder: Path, images: Sequence[Image], *, tag: str = "lat
 
 def write_oci_archive(file: Path, image: Image, reference: str) -> Path:
     """Write the image as a tar archive of an OCI layout that names it `reference`; return the file."""
-    layout = write_layout(file.with_suffix(".layout"), image, tag=reference)
-    with tarfile.open(file, "w") as archive:
-        for entry in sorted(layout.iterdir()):
-            archive.add(entry, entry.name)
+    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+        layout = write_layout(Path(folder), image, tag=reference)
+        with tarfile.open(file, "w") as archive:
+            for entry in sorted(layout.iterdir()):
+                archive.add(entry, entry.name)
     return file
 
 

@@ -74,7 +74,8 @@ class Server:
     @property
     def url(self) -> str:
         """The server's address with scheme, no slash at the end."""
-        return f"http://{self.address}"
+        scheme = "https" if "STOWAGE_HTTP__TLS__CERTIFICATE" in self._settings else "http"
+        return f"{scheme}://{self.address}"
 
     @property
     def pid(self) -> int:
@@ -225,5 +226,5 @@ def free_port() -> int:
 
 
 def new_client(server: Server) -> httpx.Client:
-    """A client of this server. There is no TLS here, so reading the system's certificates is left out."""
-    return httpx.Client(base_url=server.url, timeout=30, trust_env=False, verify=False)  # noqa: S501 - plain HTTP
+    """A client of this server, which takes any certificate: reading the system's own would take long."""
+    return httpx.Client(base_url=server.url, timeout=30, trust_env=False, verify=False)  # noqa: S501 - loopback
