@@ -1,4 +1,7 @@
-"""What takes long to make and stays the same: a base for images, the wheels of the lock. Kept among the tools."""
+"""What takes long to make and stays the same: a base for images, the wheels of the lock. Kept among the tools.
+
+`python -m tests.packaging.cached` makes all of it, so that no test has to wait for a package index.
+"""
 
 import hashlib
 import os
@@ -26,6 +29,7 @@ _LEFT_OUT = (
     "var/lib/apt/lists",
 )
 _DEBOOTSTRAP_SECONDS = 1200
+_DOWNLOAD_SECONDS = (60, 120, 240)
 
 
 def base_image() -> Path:
@@ -64,16 +68,27 @@ def wheels(python: str) -> Path:
     if not folder.exists():
         partial = Path(tempfile.mkdtemp(prefix="wheels-", dir=folder.parent))
         try:
-            Tool(Path(sys.executable)).run(
-                *("-m", "pip", "download", "--quiet", "--require-hashes", "--only-binary=:all:"),
-                *(f"--python-version={python}", f"--dest={partial}", f"--requirement={LOCK}"),
-                seconds=600,
-            )
+            _download(python, partial)
             partial.chmod(0o755)
             os.replace(partial, folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return folder
+
+
+def _download(python: str, folder: Path) -> None:
+    """Get the wheels; an index that stalls is asked again, since the next answer is mostly there at once."""
+    pip = Tool(Path(sys.executable), ("-m", "pip", "download", "--quiet", "--no-input"))
+    exactly = ("--require-hashes", "--no-deps", "--only-binary=:all:", f"--python-version={python}")
+    last = len(_DOWNLOAD_SECONDS) - 1
+    for attempt, seconds in enumerate(_DOWNLOAD_SECONDS):
+        try:
+            pip.run(*exactly, f"--dest={folder}", f"--requirement={LOCK}", seconds=seconds)
+        except ToolError:
+            if attempt == last:
+                raise
+        else:
+            break
 
 
 def _debootstrap(folder: Path, release: str) -> None:
@@ -127,3 +142,8 @@ def _tools() -> Path:
 
 def _key(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+if __name__ == "__main__":
+    wheels(python_of(base_image()))
+    wheels(f"{sys.version_info.major}.{sys.version_info.minor}")
