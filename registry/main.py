@@ -97,7 +97,7 @@ def build_app(settings: Settings, instance: str, figures: Figures) -> Served:
     is_apart = settings.operations.port is not None
     pages = [Route("/healthz", alive), Route("/readyz", ready)]
     if settings.metrics.enabled:
-        page = MetricsPage(figures, context.database, settings.metrics.networks, public=is_apart)
+        page = MetricsPage(figures, context, settings.metrics.networks, public=is_apart)
         pages.append(Route("/metrics", page.show))
     app = Starlette(routes=[] if is_apart else pages, lifespan=lifespan)
     operations = Starlette(routes=pages) if is_apart else None

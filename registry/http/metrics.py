@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from registry.db import uploads
-from registry.db.connection import Database
 from registry.errors import Unavailable
+from registry.http.context import Context
 from registry.http.proxies import Network, parse_address
 from registry.metrics.figures import Figures
 
@@ -22,12 +22,12 @@ class MetricsPage:
     """Answers on the registry's port to loopback and `networks`, and with `public` to everybody.
 
     Args:
-        database: is asked how many uploads are open.
+        context: tells whether the registry is read-only, and its database how many uploads are open.
     """
 
-    def __init__(self, figures: Figures, database: Database, networks: Sequence[Network], *, public: bool) -> None:
+    def __init__(self, figures: Figures, context: Context, networks: Sequence[Network], *, public: bool) -> None:
         self._figures = figures
-        self._database = database
+        self._context = context
         self._networks = networks
         self._public = public
 
@@ -37,7 +37,7 @@ class MetricsPage:
             return PlainTextResponse("metrics.networks does not have your address\n", 403)
         self._figures.look()
         try:
-            sessions = await uploads.count(self._database, most=MOST_SESSIONS)
+            sessions = await uploads.count(self._context.database, most=MOST_SESSIONS)
         except Unavailable:
             sessions = None
         text, content_type = await asyncio.to_thread(self._render, sessions, request.headers.get("accept", ""))
@@ -46,7 +46,9 @@ class MetricsPage:
     def _render(self, sessions: int | None, accept: str) -> tuple[bytes, str]:
         # The library is imported when it is first asked for: its import would make every start longer.
         exposition: Any = importlib.import_module("registry.metrics.exposition")
-        rendered: tuple[bytes, str] = exposition.render(self._figures.board, sessions, accept)
+        rendered: tuple[bytes, str] = exposition.render(
+            self._figures.board, accept, upload_sessions=sessions, maintenance=self._context.maintenance.on
+        )
         return rendered
 
     def _may_read(self, request: Request) -> bool:

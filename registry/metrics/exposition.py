@@ -17,22 +17,24 @@ from registry.metrics.processes import Process, process
 PREFIX = "stowage_"
 
 
-def render(board: Board, upload_sessions: int | None, accept: str) -> tuple[bytes, str]:
+def render(board: Board, accept: str, *, upload_sessions: int | None, maintenance: bool) -> tuple[bytes, str]:
     """Return the text and its Content-Type: OpenMetrics where `accept` asks for it, else Prometheus' own form.
 
     Args:
         upload_sessions: how many are open; None where nobody could say.
+        maintenance: whether the registry is read-only.
     """
     # The library puts what a client says of the version into its answer: so it is told what we say.
     wanted = "application/openmetrics-text; version=1.0.0" if "application/openmetrics-text" in accept else "text/plain"
     encode, content_type = choose_encoder(wanted)
-    return encode(_Collector(board, upload_sessions)), content_type
+    return encode(_Collector(board, upload_sessions, maintenance)), content_type
 
 
 class _Collector(Collector):
-    def __init__(self, board: Board, upload_sessions: int | None) -> None:
+    def __init__(self, board: Board, upload_sessions: int | None, maintenance: bool) -> None:
         self._board = board
         self._upload_sessions = upload_sessions
+        self._maintenance = maintenance
 
     def collect(self) -> Iterator[Metric]:
         """Yield every family, those that are empty too."""
@@ -48,6 +50,7 @@ class _Collector(Collector):
         if self._upload_sessions is not None:
             sessions.add_metric([], self._upload_sessions)
         yield sessions
+        yield GaugeMetricFamily(f"{PREFIX}maintenance", "1 while the registry is read-only.", self._maintenance)
         yield from self._of_processes()
 
     def _of_processes(self) -> Iterator[Metric]:

@@ -59,6 +59,7 @@ def test_writes_are_refused_by_every_worker_and_reads_go_on_until_it_is_off(
     assert client.get("/v2/nobody/knows/this", params={"n": 1}).status_code == 404
     readiness = client.get("/readyz")
     assert (readiness.status_code, readiness.json()["maintenance"]) == (200, True)
+    assert "\nstowage_maintenance 1.0\n" in client.get("/metrics").text
     assert '"level":"error"' not in server.log_tail(1000)
 
     server.restart()
@@ -69,6 +70,7 @@ def test_writes_are_refused_by_every_worker_and_reads_go_on_until_it_is_off(
 
     assert printed("maintenance", "off", *data) == "maintenance is off"
     eventually(lambda: statuses(server) == {202}, PATIENCE)
+    eventually(lambda: "\nstowage_maintenance 0.0\n" in client.get("/metrics").text, PATIENCE)
     assert printed("maintenance", "off", *data) == "maintenance was off already"
     push_image(client, repository, tag="after")
     assert json.loads(printed("maintenance", "status", *data, "--json")) == {"on": False}
