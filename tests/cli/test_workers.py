@@ -2,10 +2,8 @@
 
 import os
 import re
-import shutil
 import signal
 import ssl
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +13,7 @@ import pytest
 from registry.http.cores import granted_cores
 from storage.digest import digest_bytes
 from tests.support.callers import Caller
+from tests.support.certificates import make_certificate
 from tests.support.served import Answer, Connection, eventually
 from tests.support.server import Server, ServerError, ServerFactory
 from tests.support.workers import alive, children, listening, open_files, worker_has_taken, worker_of
@@ -269,16 +268,15 @@ def test_a_reload_refuses_what_is_wrong_and_names_what_needs_a_restart(
 
 
 def test_a_reload_takes_the_new_certificate(tmp_path: Path) -> None:
-    files = {
-        "STOWAGE_HTTP__TLS__CERTIFICATE": str(tmp_path / "c.pem"),
-        "STOWAGE_HTTP__TLS__KEY": str(tmp_path / "k.pem"),
-    }
-    first = make_certificate(tmp_path)
+    used, next_one = make_certificate(tmp_path / "tls"), make_certificate(tmp_path / "tls", "next")
+    first, second = used.certificate.read_text(), next_one.certificate.read_text()
+    files = {"STOWAGE_HTTP__TLS__CERTIFICATE": str(used.certificate), "STOWAGE_HTTP__TLS__KEY": str(used.key)}
     server = TlsServer(tmp_path / "server", files, ("--workers", "2"))
     try:
         server.start()
         assert server.certificate() == first
-        second = make_certificate(tmp_path)
+        os.replace(next_one.certificate, used.certificate)
+        os.replace(next_one.key, used.key)
         assert server.certificate() == first
         reload(server)
         assert {server.certificate() for _ in range(10)} == {second}
@@ -296,13 +294,3 @@ class TlsServer(Server):
 
     def _wait_until_ready(self, seconds: float) -> None:
         eventually(lambda: '"url":"https' in self.log_tail(), seconds)
-
-
-def make_certificate(folder: Path) -> str:
-    """Write a certificate, `c.pem`, and its key, `k.pem`. Returns the certificate."""
-    tool = shutil.which("openssl")
-    assert tool, "openssl is not installed"
-    command = [tool, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-    command += ["-subj", "/CN=localhost", "-keyout", str(folder / "k.pem"), "-out", str(folder / "c.pem")]
-    subprocess.run(command, check=True, capture_output=True)
-    return (folder / "c.pem").read_text()

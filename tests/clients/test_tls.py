@@ -12,7 +12,7 @@ from tests.clients.cosign import Cosign, Keeping
 from tests.clients.folders import Crane
 from tests.clients.stored import stored_manifest
 from tests.clients.tools import Tool
-from tests.packaging.certificates import Certificate, make_certificate
+from tests.support.certificates import Certificate, make_certificate
 from tests.support.images import Image
 from tests.support.server import Server, new_client
 

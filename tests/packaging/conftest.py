@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.packaging.certificates import Certificate, make_certificate
 from tests.packaging.containers import Images, built
+from tests.support.certificates import Certificate, make_certificate
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.clients.tools import ToolError, find_tool
-from tests.packaging.certificates import Certificate
+from tests.support.certificates import Certificate
 from tests.support.server import ROOT, free_port
 
 CONFIGURATION = ROOT / "deploy" / "nginx" / "stowage.conf"

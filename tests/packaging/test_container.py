@@ -14,8 +14,8 @@ from pathlib import Path
 import httpx
 
 from tests.clients.tools import Tool, find_tool
-from tests.packaging.certificates import Certificate
 from tests.packaging.containers import BASE, IMAGE, Container, Images
+from tests.support.certificates import Certificate
 from tests.support.images import Image, read_directory, sample_image, write_directory
 from tests.support.server import free_port
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from tests.packaging.certificates import Certificate
+from tests.support.certificates import Certificate
 from tests.support.server import ROOT, Server, free_port
 
 

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from tests.clients.tools import Tool, find_tool
-from tests.packaging.certificates import Certificate
 from tests.packaging.nginx import LARGEST_FILE, Nginx
+from tests.support.certificates import Certificate
 from tests.support.images import Image, large_image, read_directory, read_layout, write_directory, write_layout
 from tests.support.server import Server
 
