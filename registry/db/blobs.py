@@ -53,7 +53,7 @@ _LINKED = (
     )
 )
 _FIND = Statement(select(*_COLUMNS).where(blobs.c.digest == parameter("digest")))
-_FIND_LINKED = Statement(_LINKED)
+_FIND_LINKED = Statement(_LINKED, hot=True)
 _FIND_LINKED_WITH_HOLD = Statement(
     _LINKED.add_columns(
         and_(

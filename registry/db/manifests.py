@@ -60,10 +60,10 @@ _BY_DIGEST = (
 )
 _HEAD = (manifests.c.digest, manifests.c.media_type, manifests.c.size)
 _CONTENT = (manifests.c.digest, manifests.c.media_type, manifests.c.content)
-_HEAD_BY_TAG = Statement(select(*_HEAD).select_from(_BY_TAG[0]).where(*_BY_TAG[1]))
-_HEAD_BY_DIGEST = Statement(select(*_HEAD).select_from(_BY_DIGEST[0]).where(*_BY_DIGEST[1]))
-_CONTENT_BY_TAG = Statement(select(*_CONTENT).select_from(_BY_TAG[0]).where(*_BY_TAG[1]))
-_CONTENT_BY_DIGEST = Statement(select(*_CONTENT).select_from(_BY_DIGEST[0]).where(*_BY_DIGEST[1]))
+_HEAD_BY_TAG = Statement(select(*_HEAD).select_from(_BY_TAG[0]).where(*_BY_TAG[1]), hot=True)
+_HEAD_BY_DIGEST = Statement(select(*_HEAD).select_from(_BY_DIGEST[0]).where(*_BY_DIGEST[1]), hot=True)
+_CONTENT_BY_TAG = Statement(select(*_CONTENT).select_from(_BY_TAG[0]).where(*_BY_TAG[1]), hot=True)
+_CONTENT_BY_DIGEST = Statement(select(*_CONTENT).select_from(_BY_DIGEST[0]).where(*_BY_DIGEST[1]), hot=True)
 
 _FIND = Statement(
     select(

@@ -22,10 +22,16 @@ _POSTGRESQL: Dialect = postgresql.dialect(paramstyle="pyformat")  # type: ignore
 
 
 class Statement:
-    """One SQL statement. Parameters are named with `bindparam` and given by name when it runs."""
+    """One SQL statement. Parameters are named with `bindparam` and given by name when it runs.
 
-    def __init__(self, construct: Executable) -> None:
+    Args:
+        hot: it is asked again and again, with the same parameters in the same order, and what it finds follows from
+            them and the tables alone (so not from `now`): it may be remembered until something is committed.
+    """
+
+    def __init__(self, construct: Executable, *, hot: bool = False) -> None:
         self._construct = construct
+        self.hot = hot
 
     @cached_property
     def sqlite(self) -> str:
