@@ -15,6 +15,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 _MAX_PARAMETERS = 2000
+_PLAIN_BYTES = _MAX_PARAMETERS  # so that they can't be too many
 
 
 class Request:
@@ -86,9 +87,18 @@ class Request:
 
     def _parameters(self) -> list[tuple[str, str]]:
         if self._query is None:
-            raw: bytes = self.scope["query_string"]
-            try:
-                self._query = parse_qsl(raw.decode("latin-1"), keep_blank_values=True, max_num_fields=_MAX_PARAMETERS)
-            except ValueError as error:
-                raise QueryInvalid(f"the query can't be read: {error}") from None
+            self._query = parse_query(self.scope["query_string"])
         return self._query
+
+
+def parse_query(raw: bytes) -> list[tuple[str, str]]:
+    """Return the names and values of a query, in order. Raises QueryInvalid."""
+    text = raw.decode("latin-1")
+    if "%" not in text and "+" not in text and len(raw) < _PLAIN_BYTES:
+        # Most are like this, and the library takes four times as long.
+        parts = [part.partition("=") for part in text.split("&") if part]
+        return [(name, value) for name, _, value in parts]
+    try:
+        return parse_qsl(text, keep_blank_values=True, max_num_fields=_MAX_PARAMETERS)
+    except ValueError as error:
+        raise QueryInvalid(f"the query can't be read: {error}") from None
