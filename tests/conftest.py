@@ -11,6 +11,9 @@ import pytest
 
 from tests.support.server import Connect, Server, ServerFactory, new_client
 
+TOGETHER = {"clients", "packaging"}
+"""Folders whose tests share engines that take long to start, and images that take long to build."""
+
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
@@ -54,6 +57,13 @@ def repository(request: pytest.FixtureRequest) -> str:
     """A repository name that no other test uses."""
     words = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[:60].strip("-")
     return f"test/{words}-{uuid.uuid4().hex[:8]}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep together what shares costly fixtures, when several processes run the tests: a file, or a whole folder."""
+    for item in items:
+        folder = item.path.parent
+        item.add_marker(pytest.mark.xdist_group(folder.name if folder.name in TOGETHER else str(item.path)))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -20,7 +20,8 @@ from registry.cli import running
 from registry.db.migrate import REVISION
 from tests.cli.commands import printed, stowage
 from tests.support.certificates import make_certificate
-from tests.support.server import ROOT, Server, ServerFactory, free_port
+from tests.support.ports import free_port
+from tests.support.server import ROOT, Server, ServerFactory
 
 
 class Found:

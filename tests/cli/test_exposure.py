@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.commands import refused
-from tests.support.server import ServerFactory, free_port
+from tests.support.ports import free_port
+from tests.support.server import ServerFactory
 
 PASSWORD = "STOWAGE_ADMIN_PASSWORD"
 NO_USERS = "STOWAGE_ADMIN_PASSWORD protects nothing: this version has no users"

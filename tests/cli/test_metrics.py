@@ -15,9 +15,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 
 from registry import __version__
 from tests.support.images import OCI_CONFIG, OCI_MANIFEST
+from tests.support.ports import free_port
 from tests.support.scrape import Scrape
 from tests.support.served import Connection, eventually
-from tests.support.server import ROOT, Connect, Server, ServerFactory, free_port
+from tests.support.server import ROOT, Connect, Server, ServerFactory
 from tests.support.workers import children, worker_of
 
 PATIENCE = 20.0

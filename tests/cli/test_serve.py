@@ -14,7 +14,8 @@ import pytest
 from registry import __version__
 from registry.db.migrate import REVISION
 from tests.cli.commands import refused, stowage
-from tests.support.server import ROOT, Server, free_port
+from tests.support.ports import free_port
+from tests.support.server import ROOT, Server
 
 
 def test_the_log_says_what_runs_and_where(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from typing import Self
 
 from tests.clients.tools import ToolError, find_tool
 from tests.support.certificates import Certificate
-from tests.support.server import ROOT, free_port
+from tests.support.ports import free_port
+from tests.support.server import ROOT
 
 CONFIGURATION = ROOT / "deploy" / "nginx" / "stowage.conf"
 LARGEST_FILE = 1024 * 1024

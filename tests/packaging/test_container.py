@@ -17,7 +17,7 @@ from tests.clients.tools import Tool, find_tool
 from tests.packaging.containers import BASE, IMAGE, Container, Images
 from tests.support.certificates import Certificate
 from tests.support.images import Image, read_directory, sample_image, write_directory
-from tests.support.server import free_port
+from tests.support.ports import free_port
 
 STRICT = (
     *("--read-only", "--read-only-tmpfs=false", "--cap-drop", "all"),

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import IO
 
 from tests.support.certificates import Certificate
-from tests.support.server import ROOT, Server, free_port
+from tests.support.ports import free_port
+from tests.support.server import ROOT, Server
 
 
 def check(**environment: str) -> tuple[int, str]:

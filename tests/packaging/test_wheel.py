@@ -18,7 +18,8 @@ from registry import __version__
 from tests.clients.tools import Tool, find_tool
 from tests.packaging.cached import wheels
 from tests.support.images import read_directory, sample_image, write_directory
-from tests.support.server import ROOT, free_port
+from tests.support.ports import free_port
+from tests.support.server import ROOT
 
 PACKAGES = ("auth", "conformance", "registry", "storage")
 _PYTHON = Path(sys.executable)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from registry.http.sockets import CannotListen, anyone_waits, bind, refuse_new
+from tests.support.ports import free_port
 from tests.support.served import Process
-from tests.support.server import free_port
 
 
 def _connect(port: int) -> socket.socket:
