@@ -189,13 +189,13 @@ class Cycle:
             self._receiving.stop()
 
     async def receive(self) -> Any:
-        """ASGI's `receive`: the parts of the body that have come, as one."""
+        """ASGI's `receive`: the parts of the body that have come, as one; also those from before the client went."""
         self._send_continue()
         if not self.disconnected and not self.response_complete:
             self._flow.resume_reading()
             await self.message_event.wait()
             self.message_event.clear()
-        if self.disconnected or self.response_complete:
+        if self.response_complete or (self.disconnected and not self._parts):
             return {"type": "http.disconnect"}
         body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts = []
@@ -212,7 +212,7 @@ class Cycle:
             ConnectionResetError: the client has gone, or no more of it can be understood.
         """
         self._send_continue()
-        if self.disconnected or self.response_complete:
+        if self.response_complete or (self.disconnected and not self._parts):
             raise ConnectionResetError
         if not self._parts and not self._flow.read_paused:
             await asyncio.sleep(0)  # the parser may be in the middle of bytes that come before those on the socket
@@ -220,6 +220,8 @@ class Cycle:
             return self._take_parts(view)
         if self._body_left == 0:
             return 0
+        if self.disconnected or self._transport.is_closing():  # its descriptor may be closed, or somebody else's by now
+            raise ConnectionResetError
         self._flow.hand_over()
         socket = os.dup(self._transport.get_extra_info("socket").fileno())
         self._receiving = receiving = BodyReceive(socket, view[: self._body_left], self._connection.note_received)
@@ -227,6 +229,7 @@ class Cycle:
             await receiving.run()
         except OSError as error:
             if not self.disconnected:  # else the protocol stopped it, and may have something to say
+                self._receiving = None
                 self.disconnect()
                 self._transport.abort()
             if receiving.count == 0:

@@ -6,7 +6,10 @@ to be hashed. For a body of known length the parser has nothing to do, so it goe
 
 import asyncio
 import os
+import select
 from collections.abc import Callable
+
+from registry.http.watching import SocketWatch
 
 LARGE_BODY = 256 * 1024
 """Bodies of at least so many bytes are offered as `RECEIVE_INTO`."""
@@ -25,11 +28,10 @@ class BodyReceive:
     """
 
     def __init__(self, socket_fd: int, view: memoryview, on_progress: Callable[[int], None]) -> None:
-        self._loop = asyncio.get_running_loop()
         self._socket = socket_fd
         self._view = view
         self._on_progress = on_progress
-        self._done: asyncio.Future[None] = self._loop.create_future()
+        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.count = 0
 
     async def run(self) -> None:
@@ -41,11 +43,11 @@ class BodyReceive:
         try:
             if self._read():
                 return
-            self._loop.add_reader(self._socket, self._on_data)
+            watch = SocketWatch(self._socket, select.EPOLLIN, self._on_data)
             try:
                 await self._done
             finally:
-                self._loop.remove_reader(self._socket)
+                watch.close()
         finally:
             os.close(self._socket)
 

@@ -4,12 +4,14 @@ import asyncio
 import fcntl
 import json
 import os
+import select
 import struct
 import termios
 
 from uvicorn.protocols.http.flow_control import FlowControl
 
 from registry.http.limits import NOTICEABLE_BYTES
+from registry.http.watching import SocketWatch
 
 ZERO_COPY_SEND = "http.response.zerocopysend"
 """The ASGI extension, and its message: `file` (descriptor), `offset`, `count` (bytes), `more_body`."""
@@ -182,16 +184,15 @@ class FileSend:
         try:
             if self._send_burst():
                 return
-            # The loops refuse a descriptor that a transport owns, but not its duplicate. Being told once per turn
-            # that the socket has room also gives every other connection its turn between two bursts.
-            self._loop.add_writer(self._socket, self._on_room)
+            # Told once per turn that the socket has room, it gives every other connection its turn between two bursts.
+            room = SocketWatch(self._socket, select.EPOLLOUT, self._on_room)
             self._watch = self._loop.call_later(self._stall, self._on_watch, self._untaken())
-            await self._done
-        finally:
-            if self._watch is not None:
+            try:
+                await self._done
+            finally:
                 self._watch.cancel()
-                # Before the close: the loop would else watch whatever gets the number next.
-                self._loop.remove_writer(self._socket)
+                room.close()
+        finally:
             os.close(self._socket)
 
     def stop(self) -> None:

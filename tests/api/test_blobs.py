@@ -2,13 +2,16 @@
 
 import os
 import random
+import socket
+import struct
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.factories import assert_error, digest_of, pull_blob, push_blob, random_bytes
-from tests.support.served import Connection
+from tests.support.scrape import Scrape
+from tests.support.served import Connection, eventually
 from tests.support.server import Server
 
 SIZE = 300_000
@@ -329,3 +332,21 @@ def test_a_small_blob_whose_bytes_came_damaged_is_not_kept_so(
     file.write_bytes(content)
     for _ in range(4):
         assert pull_blob(client, repository, digest) == content
+
+
+def test_a_client_that_resets_a_download_is_noticed_at_once(
+    server: Server, client: httpx.Client, repository: str
+) -> None:
+    """Though nothing can be written to it: not only when it has taken nothing for a minute."""
+    digest = push_blob(client, repository, random_bytes(32 * MIB))
+
+    def waiting() -> float:
+        return Scrape.of(server.url).value("http_requests_in_progress", route="blob")
+
+    for _ in range(3):
+        with Connection(server.port, receive_buffer=4096) as connection:
+            connection.ask(f"/v2/{repository}/blobs/{digest}")
+            assert connection.head()[0] == 200
+            eventually(lambda: waiting() == 1)
+            connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        eventually(lambda: waiting() == 0, 20)

@@ -1,7 +1,9 @@
 """Uploads that are cut, fought over, or outlive the server (spec, "Pushing a blob in chunks")."""
 
+import fcntl
 import socket
 import struct
+import termios
 import time
 from collections.abc import Callable
 
@@ -75,12 +77,35 @@ def test_a_cut_stream_keeps_what_was_received(
 def test_a_reset_stream_keeps_a_beginning_of_it(server: Server, client: httpx.Client, repository: str) -> None:
     location = start_upload(client, repository)
     with Connection(server.port) as connection:
-        connection.ask(location, "PATCH", f"Content-Length: {len(CONTENT)}\r\n", CONTENT[:SENT])
+        connection.ask(location, "PATCH", f"Content-Length: {len(CONTENT)}\r\nExpect: 100-continue\r\n")
+        assert connection.head()[0] == 100  # the session is taken: what comes of it is in before anybody else's
+        connection.send(CONTENT[:SENT])
         reset(connection)
     response = until_free(lambda: client.patch(location))
     assert response.status_code == 202
     assert received(client, location) <= SENT
     finish(client, repository, location, content_range=False)
+
+
+def test_a_reset_stream_lets_go_of_its_session_at_once(server: Server, client: httpx.Client, repository: str) -> None:
+    """The loop is told of a reset, whether it comes with bytes or while none are there."""
+    for number in range(20):
+        location = start_upload(client, repository)
+        with Connection(server.port) as connection:
+            connection.ask(location, "PATCH", f"Content-Length: {len(CONTENT)}\r\nExpect: 100-continue\r\n")
+            assert connection.head()[0] == 100
+            connection.send(CONTENT[: 50_000 * (number % 4)])
+            if number % 2:
+                eventually(lambda: unread(connection) == 0)
+            reset(connection)
+        assert until_free(lambda location=location: client.patch(location)).status_code == 202  # type: ignore[misc]
+        assert client.delete(location).status_code == 204
+
+
+def unread(connection: Connection) -> int:
+    """How many bytes of what was sent the other side's kernel has not taken (tcp(7), SIOCOUTQ)."""
+    found = fcntl.ioctl(connection.socket, termios.TIOCOUTQ, b"\0" * 4)
+    return int(struct.unpack("i", found)[0])
 
 
 def test_a_client_that_was_cut_off_may_come_back_at_once(server: Server, client: httpx.Client, repository: str) -> None:
