@@ -8,8 +8,9 @@ TOOLS := $(abspath $(or $(STOWAGE_TOOLS),.tools))
 export PATH := $(CURDIR)/$(PYTHON_BIN):$(TOOLS)/bin:$(PATH):/usr/local/sbin:/usr/sbin:/sbin
 # Arguments for what a target runs: make run ARGS="--port 5001", make test ARGS="tests/storage -k delete"
 ARGS ?=
-# All tests run in as many processes as there are cores, but not more than four; some of them in one.
-PROCESSES = $(if $(ARGS),,--numprocesses=auto --maxprocesses=4 --dist=loadgroup)
+# Processes that run tests side by side; 0: one after the other, which disturbs what waits for a moment the least.
+PROCESSES ?= 0
+SPREAD = --numprocesses=$(PROCESSES) --dist=loadgroup
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -20,13 +21,13 @@ setup: ## make .venv with all that running the server needs
 run: setup ## serve on 127.0.0.1:5000 with data in ./data (ARGS= more arguments for `stowage serve`)
 	@exec $(PYTHON_BIN)/stowage serve $(ARGS)
 
-test: lint _tools ## install what tests need, check the code, run all tests (ARGS= for pytest: some of them)
+test: lint _tools ## install what tests need, check the code, run all tests (ARGS= for pytest: some of them; PROCESSES=2 side by side)
 	@echo "test: pytest"
-	@$(PYTHON_BIN)/python -m pytest $(PROCESSES) $(ARGS)
+	@$(PYTHON_BIN)/python -m pytest $(SPREAD) $(ARGS)
 
 # Measured in the servers that tests start too, which take twice their CPU time then: so not in every run.
 coverage: lint _tools ## run all tests and measure which lines and branches they reach (build/coverage/index.html)
-	@$(PYTHON_BIN)/python -m pytest $(PROCESSES) --cov --cov-report=term --cov-report=html $(ARGS)
+	@$(PYTHON_BIN)/python -m pytest $(SPREAD) --cov --cov-report=term --cov-report=html $(ARGS)
 
 test-long: export STOWAGE_LONG := 1
 test-long: test ## the same with the long runs (STOWAGE_LONG=1)

@@ -8,8 +8,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.server import Connect, Server, ServerFactory, new_client
+
+# How long an example takes says what else the machine does, and nothing about what is tested.
+settings.register_profile("stowage", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("stowage")
 
 TOGETHER = {"clients", "packaging"}
 """Folders whose tests share engines that take long to start, and images that take long to build."""
