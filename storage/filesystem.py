@@ -9,7 +9,6 @@ import errno
 import fcntl
 import os
 import stat
-import time
 import uuid
 from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
@@ -66,6 +65,7 @@ class FilesystemDriver:
         """Create the folders, and try every operation once, in a thread. Raises StorageUnavailable."""
         await self._threads.run(self._prepare)
         await self._threads.run(self._probe)
+        await self._threads.run(self._remove_old_probes)
 
     async def check(self) -> None:
         """Try every operation once, in a thread. Raises StorageUnavailable. A full disk is no reason."""
@@ -178,7 +178,6 @@ class FilesystemDriver:
     def _prepare(self) -> None:
         try:
             self._folders.prepare()
-            self._remove_old_probes()
         except (FileExistsError, NotADirectoryError) as error:
             culprit = str(error.filename)
             while not os.path.lexists(culprit):
@@ -220,12 +219,16 @@ class FilesystemDriver:
                     os.unlink(leftover)
 
     def _remove_old_probes(self) -> None:
-        """Remove what probes left that were killed; one of the last hour may be another process's, at work."""
-        for folder in ("uploads", "blobs"):
-            with os.scandir(os.path.join(self._root, folder)) as entries:
+        """Remove what probes left that were killed; one of the last hour may be another process's, at work.
+
+        The hour is the filesystem's: a probe has just changed the folders. This machine's clock may be another.
+        """
+        for folder in (os.path.join(self._root, name) for name in ("uploads", "blobs")):
+            latest = os.stat(folder).st_mtime - 3600
+            with os.scandir(folder) as entries:
                 for entry in entries:
                     with suppress(FileNotFoundError):
-                        if entry.name.startswith(_PROBE) and entry.stat().st_mtime < time.time() - 3600:
+                        if entry.name.startswith(_PROBE) and entry.stat().st_mtime < latest:
                             os.unlink(entry.path)
 
     def _forgive_full(self, error: OSError) -> None:

@@ -160,3 +160,12 @@ def test_what_a_clock_that_was_ahead_wrote_holds_nothing_up(
     assert query(server, ahead, time=int((time.time() + 60) * 1_000_000)) == [(0,)]
     assert client.get(location).headers["range"] == "0-3"
     assert client.put(location, params={"digest": digest_of(b"some")}).status_code == 201
+
+
+def test_a_start_with_a_clock_that_is_ahead_leaves_what_another_is_writing(server: Server, clock: Clock) -> None:
+    server.kill()
+    probe = server.data / "storage" / "uploads" / ".probe-of-another-process"
+    probe.write_bytes(b"probe")
+    clock.set(DAY)
+    server.start()
+    assert probe.exists()
