@@ -62,3 +62,5 @@ clean: ## remove all that make made, but for ./data
 
 _tools:
 	@scripts/install-test-tools
+	@echo "tools: a base and wheels for images"
+	@$(PYTHON_BIN)/python -m tests.packaging.cached

@@ -70,33 +70,30 @@ class SqliteDatabase(Lists):
 
     async def all(self, statement: Statement, **parameters: Any) -> Rows:
         """Return every row."""
-        try:
-            return self._open_reader().fetch(statement, parameters)
-        except sqlite3.Error as error:
-            raise refusal(error) from error
+        return self._fetch(statement, parameters)
 
     async def first(self, statement: Statement, **parameters: Any) -> Row | None:
         """Return the first row, or None."""
         if statement.hot and self._remembered is not None:
             return self._remember(self._remembered, statement, parameters)
-        try:
-            rows = self._open_reader().fetch(statement, parameters)
-        except sqlite3.Error as error:
-            raise refusal(error) from error
+        rows = self._fetch(statement, parameters)
         return rows[0] if rows else None
 
     def _remember(self, remembered: Remembered, statement: Statement, parameters: Parameters) -> Row | None:
         key = (statement, *parameters.values())
         row = remembered.find(key)
         if row is None:
-            try:
-                rows = self._open_reader().fetch(statement, parameters)
-            except sqlite3.Error as error:
-                raise refusal(error) from error
+            rows = self._fetch(statement, parameters)
             if rows:
                 row = rows[0]
                 remembered.keep(key, row)
         return row
+
+    def _fetch(self, statement: Statement, parameters: Parameters) -> Rows:
+        try:
+            return self._open_reader().fetch(statement, parameters)
+        except sqlite3.Error as error:
+            raise refusal(error) from error
 
     @property
     def batches(self) -> int:

@@ -1,9 +1,9 @@
 """A BlobDriver that is measured: how long opening, publishing and deleting take, and how often they fail."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 from registry.metrics.families import STORAGE_OPERATIONS
 from registry.metrics.figures import Figures
@@ -11,6 +11,7 @@ from storage.digest import Hasher
 from storage.driver import BlobDriver, ObjectReader, StoredObject, UploadWriter
 from storage.errors import StorageFull, StorageUnavailable
 
+T = TypeVar("T")
 Part = Callable[[str], AbstractContextManager[Any]]
 _BROKEN = (StorageFull, StorageUnavailable)  # the rest is about one object or upload, and no fault of the storage
 
@@ -38,11 +39,11 @@ class MeasuredDriver:
         """What a blob's row records as its store."""
         return self._driver.name
 
-    @contextmanager
-    def _measured(self, name: str) -> Iterator[None]:
+    async def _measured(self, name: str, operation: Awaitable[T]) -> T:
+        """Await `operation`. A generator's context manager would say the same, for 2 us more of every blob's HEAD."""
         began = perf_counter()
         try:
-            yield
+            return await operation
         except _BROKEN:
             self._failed[name]()
             raise
@@ -51,35 +52,19 @@ class MeasuredDriver:
 
     async def open(self, key: str) -> ObjectReader:
         """Open an object."""
-        began = perf_counter()  # without `_measured`: this is done for every blob that is pulled
-        try:
-            reader = await self._driver.open(key)
-        except _BROKEN:
-            self._failed["open"]()
-            raise
-        self._took["open"](perf_counter() - began)
-        return reader
+        return await self._measured("open", self._driver.open(key))
 
     async def size(self, key: str) -> int:
         """Return an object's size."""
-        began = perf_counter()  # without `_measured`: this is done for every blob that is looked for
-        try:
-            size = await self._driver.size(key)
-        except _BROKEN:
-            self._failed["size"]()
-            raise
-        self._took["size"](perf_counter() - began)
-        return size
+        return await self._measured("size", self._driver.size(key))
 
     async def delete(self, key: str) -> None:
         """Delete an object."""
-        with self._measured("delete"):
-            await self._driver.delete(key)
+        await self._measured("delete", self._driver.delete(key))
 
     async def create_upload(self, upload_id: str) -> str:
         """Begin an upload."""
-        with self._measured("create_upload"):
-            return await self._driver.create_upload(upload_id)
+        return await self._measured("create_upload", self._driver.create_upload(upload_id))
 
     async def open_upload(self, upload_id: str, state: str, offset: int, hasher: Hasher) -> UploadWriter:
         """Continue an upload."""
@@ -95,8 +80,8 @@ class MeasuredDriver:
         return self._driver.uploads()
 
     async def _publish(self, writer: UploadWriter, key: str) -> None:
-        with self._part("storage publish"), self._measured("publish"):
-            await writer.publish(key)
+        with self._part("storage publish"):
+            await self._measured("publish", writer.publish(key))
 
 
 class _MeasuredWriter:

@@ -2,8 +2,6 @@
 
 import os
 import random
-import socket
-import struct
 from pathlib import Path
 
 import httpx
@@ -348,5 +346,5 @@ def test_a_client_that_resets_a_download_is_noticed_at_once(
             connection.ask(f"/v2/{repository}/blobs/{digest}")
             assert connection.head()[0] == 200
             eventually(lambda: waiting() == 1)
-            connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.reset()
         eventually(lambda: waiting() == 0, 20)

@@ -1,15 +1,12 @@
 """Uploads that are cut, fought over, or outlive the server (spec, "Pushing a blob in chunks")."""
 
-import fcntl
-import socket
-import struct
-import termios
 import time
 from collections.abc import Callable
 
 import httpx
 import pytest
 
+from registry.http.zerocopy import unacknowledged
 from tests.factories import assert_error, digest_of, pull_blob, random_bytes, start_upload
 from tests.support.served import Connection, eventually
 from tests.support.server import Connect, Server, ServerFactory
@@ -30,11 +27,6 @@ def received(client: httpx.Client, location: str) -> int:
 def wait_for(client: httpx.Client, location: str, count: int) -> None:
     """Wait until a session has this many bytes: the server may not have noticed yet that a connection is gone."""
     eventually(lambda: received(client, location) == count)
-
-
-def reset(connection: Connection) -> None:
-    """Close with RST instead of FIN: what the kernel holds is thrown away."""
-    connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def finish(client: httpx.Client, repository: str, location: str, *, content_range: bool) -> None:
@@ -80,7 +72,7 @@ def test_a_reset_stream_keeps_a_beginning_of_it(server: Server, client: httpx.Cl
         connection.ask(location, "PATCH", f"Content-Length: {len(CONTENT)}\r\nExpect: 100-continue\r\n")
         assert connection.head()[0] == 100  # the session is taken: what comes of it is in before anybody else's
         connection.send(CONTENT[:SENT])
-        reset(connection)
+        connection.reset()
     response = until_free(lambda: client.patch(location))
     assert response.status_code == 202
     assert received(client, location) <= SENT
@@ -96,16 +88,10 @@ def test_a_reset_stream_lets_go_of_its_session_at_once(server: Server, client: h
             assert connection.head()[0] == 100
             connection.send(CONTENT[: 50_000 * (number % 4)])
             if number % 2:
-                eventually(lambda: unread(connection) == 0)
-            reset(connection)
-        assert until_free(lambda location=location: client.patch(location)).status_code == 202  # type: ignore[misc]
+                eventually(lambda: unacknowledged(connection.socket.fileno()) == 0)
+            connection.reset()
+        assert until_free(lambda location=location: client.patch(location)).status_code == 202  # type: ignore[misc]  # a lambda's default
         assert client.delete(location).status_code == 204
-
-
-def unread(connection: Connection) -> int:
-    """How many bytes of what was sent the other side's kernel has not taken (tcp(7), SIOCOUTQ)."""
-    found = fcntl.ioctl(connection.socket, termios.TIOCOUTQ, b"\0" * 4)
-    return int(struct.unpack("i", found)[0])
 
 
 def test_a_client_that_was_cut_off_may_come_back_at_once(server: Server, client: httpx.Client, repository: str) -> None:

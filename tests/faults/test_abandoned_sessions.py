@@ -2,7 +2,6 @@
 
 import os
 import re
-import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -56,7 +55,7 @@ def cut_off(server: Server, location: str, reset: bool) -> None:
     with Connection(server.port) as connection:
         connection.ask(location, "PATCH", f"Content-Length: {len(CONTENT)}\r\n", CONTENT[: 30 * KIB])
         if reset:
-            connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            connection.reset()
 
 
 def test_abandoned_sessions_cost_nothing_but_their_rows(fresh_server: ServerFactory, connect: Connect) -> None:

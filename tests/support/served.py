@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import time
@@ -179,6 +180,11 @@ class Connection:
     def close(self) -> None:
         self._file.close()
         self.socket.close()
+
+    def reset(self) -> None:
+        """Close with RST instead of FIN: what the kernel holds is thrown away."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close()
 
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)

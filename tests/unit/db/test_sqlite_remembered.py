@@ -69,7 +69,7 @@ async def test_a_commit_is_seen_at_once_by_its_own_process_and_by_others(
                 await set_to(chance.choice(views), number, row)
                 expected[row] = number
             case 1:
-                await chance.choice(views).write(lambda tx, row=row: tx.run(CLEAR, id=row), durable=False)  # type: ignore[misc]
+                await chance.choice(views).write(lambda tx, row=row: tx.run(CLEAR, id=row), durable=False)  # type: ignore[misc]  # a lambda's default
                 expected.pop(row, None)
             case _:
                 assert await found(chance.choice(views), row) == expected.get(row)
@@ -125,12 +125,12 @@ async def test_a_statement_is_not_asked_again_until_something_is_committed(
 ) -> None:
     await set_to(database, 1)
     asked = 0
-    fetch = database._reader.fetch  # type: ignore[union-attr]
+    fetch = database._reader.fetch  # type: ignore[union-attr]  # it is open
 
     def counting(*arguments: object) -> object:
         nonlocal asked
         asked += 1
-        return fetch(*arguments)  # type: ignore[arg-type]
+        return fetch(*arguments)  # type: ignore[arg-type]  # whatever it is called with
 
     monkeypatch.setattr(database._reader, "fetch", counting)
     assert [await found(database) for _ in range(10)] == [1] * 10

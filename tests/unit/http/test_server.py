@@ -125,8 +125,9 @@ def test_clients_that_leave_in_the_middle_cost_nothing(served: Process, reset: b
         assert connection.read(20 * KIB)
     for connection in connections:
         if reset:
-            connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        connection.close()
+            connection.reset()
+        else:
+            connection.close()
     assert served.get("/file/content").body == CONTENT
 
 
