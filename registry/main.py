@@ -12,10 +12,8 @@ from starlette.types import ASGIApp
 from auth.policy import OpenPolicy
 from registry import logs
 from registry.db.connection import Database
-from registry.db.inspection import mark_of
-from registry.db.migrate import Migrated, migrate_sqlite
-from registry.db.reserve import Reserve
-from registry.db.sqlite import SqliteDatabase
+from registry.db.migrate import Migrated
+from registry.db.place import place_of
 from registry.http.access_log import AccessLog
 from registry.http.context import Context
 from registry.http.health import Readiness, alive, ready
@@ -77,7 +75,7 @@ def build_app(settings: Settings, instance: str, figures: Figures) -> Served:
         await context.driver.start()
         await context.database.start()
         await context.maintenance.start()
-        app.state.readiness = Readiness(context, instance=instance, data=mark_of(settings.sqlite_path))
+        app.state.readiness = Readiness(context, instance=instance)
         runner.start()
         looking = asyncio.create_task(figures.keep_looking(), name="figures")
         try:
@@ -118,8 +116,9 @@ def prepare(settings: Settings) -> Migrated:
     Raises:
         Unavailable, StorageUnavailable: they can't be used; the message says why and what to do.
     """
-    Reserve(settings.sqlite_path, settings.database.reserve).make_way()
-    migrated = migrate_sqlite(settings.sqlite_path)
+    place = place_of(settings)
+    place.make_way()
+    migrated = place.migrate()
     asyncio.run(_try_storage(FilesystemDriver(settings.filesystem_root)))
     return migrated
 
@@ -140,18 +139,17 @@ def _build_access_log(settings: Settings, instance: str, figures: Figures) -> Ac
 
 
 def _build_context(settings: Settings, figures: Figures, tracing: Tracing | None) -> Context:
-    path, storage = settings.sqlite_path, settings.storage.filesystem
-    sqlite = SqliteDatabase(path, Reserve(path, settings.database.reserve))
-    files = FilesystemDriver(settings.filesystem_root, reserve=storage.reserve)
-    database: Database = sqlite
+    opened = place_of(settings).open()
+    files = FilesystemDriver(settings.filesystem_root, reserve=settings.storage.filesystem.reserve)
+    database: Database = opened
     driver: BlobDriver = files
     if settings.metrics.enabled or tracing is not None:
         part = untraced if tracing is None else tracing.part
-        database = MeasuredDatabase(sqlite, figures, part)
+        database = MeasuredDatabase(opened, figures, part)
         driver = MeasuredDriver(files, figures, part)
     policy = OpenPolicy()
     contents = Contents(settings.storage.cache)
-    figures.follow(lambda: sqlite.batches, "database_batches")
+    figures.follow(lambda: opened.batches, "database_batches")
     figures.follow(lambda: contents.hits, "cache_hits", "blobs")
     figures.follow(lambda: contents.misses, "cache_misses", "blobs")
     figures.follow(lambda: contents.used, "cache_bytes", "blobs")

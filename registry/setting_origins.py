@@ -1,6 +1,5 @@
 """Where the value of each setting comes from, for people and programs that want to know."""
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
@@ -9,10 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
+from registry.setting_types import SECRET, masked
 from registry.settings import ENVIRONMENT_PREFIX, Layers, Settings
-
-_PASSWORD = re.compile(r"(?<=://)([^:/@\s]*):[^@/\s]*@")
-SECRET = "***"  # noqa: S105 - what stands in place of one
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +39,7 @@ def shown(value: Any) -> Any:
     if isinstance(value, SecretStr):
         return SECRET
     if isinstance(value, Path | IPv4Network | IPv6Network | str):
-        return _PASSWORD.sub(rf"\1:{SECRET}@", str(value))
+        return masked(str(value))
     if isinstance(value, Mapping):
         return {key: shown(one) for key, one in value.items()}
     if isinstance(value, list | tuple):

@@ -39,6 +39,15 @@ def _networks(value: object) -> object:
         raise ValueError(f"expected addresses and networks like 127.0.0.1, 10.0.0.0/8: {error}") from None
 
 
+_PASSWORD = re.compile(r"(://[^:/@\s]*):\S*@|((?:^|[?&])password=)[^&\s]+")
+SECRET = "***"  # noqa: S105 - what stands in place of one
+
+
+def masked(text: str) -> str:
+    """Return a text that may be, or hold, a URL without the password in it."""
+    return _PASSWORD.sub(lambda found: f"{found[1]}:{SECRET}@" if found[1] else f"{found[2]}{SECRET}", text)
+
+
 Duration = Annotated[int, BeforeValidator(_seconds), Field(ge=1)]
 """Whole seconds, written `90s`, `15m`, `24h`, `14d`, `4w`."""
 

@@ -5,7 +5,6 @@ the defaults below, in this order. `docs/configure.md` lists them all; a test ho
 """
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from registry.setting_types import Duration, Networks, Section, Size
+from registry.database_settings import DatabaseSettings
+from registry.setting_types import Duration, Networks, Section, Size, masked
 from registry.watching_settings import LogSettings, MetricsSettings, OperationsSettings, TracingSettings
 
 ENVIRONMENT_PREFIX = "STOWAGE_"
@@ -127,27 +127,6 @@ class StorageSettings(Section):
     filesystem: FilesystemSettings = FilesystemSettings()
 
 
-class DatabaseSettings(Section):
-    """`database`: where every fact about the blobs is kept."""
-
-    url: str | None = Field(
-        None, description="sqlite:///PATH; `stowage.sqlite3` in the data folder when not given. Local disks only."
-    )
-    reserve: Size = Field(
-        16 * 1024**2,
-        description="Room for deleting on a full disk, twice: while less is free on the database's disk, pushes get "
-        "507, and a file of this size lies beside the database, to be given up when others fill the disk; 0 keeps "
-        "none.",
-    )
-
-    @field_validator("url")
-    @classmethod
-    def _is_sqlite(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"sqlite:///.+", value):
-            raise ValueError("expected sqlite:///PATH")
-        return value
-
-
 class AuthSettings(Section):
     """`auth`: who may do what."""
 
@@ -240,7 +219,7 @@ class Settings(BaseSettings):
 
     @property
     def sqlite_path(self) -> Path:
-        """File of the SQLite database."""
+        """File of the SQLite database, if that is what keeps the facts."""
         if self.database.url is None:
             return self.data / "stowage.sqlite3"
         return Path(self.database.url.removeprefix("sqlite:///"))
@@ -358,7 +337,7 @@ def _explain(problem: Any, layers: Layers) -> str:
         return f"{'.'.join(path)}: there is no such setting (in {source}): expected one of {_siblings(path)}"
     expected = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     expected = expected if expected.startswith("expected") else f"expected {expected}"
-    return f"{'.'.join(path)}: {expected}, got {problem['input']!r} (in {source})"
+    return f"{'.'.join(path)}: {expected}, got {masked(repr(problem['input']))} (in {source})"
 
 
 def _siblings(path: list[str]) -> str:

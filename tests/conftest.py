@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from collections.abc import Generator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -10,6 +10,9 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, settings
 
+from registry.db.connection import Database
+from tests.support import databases
+from tests.support.databases import DIALECTS, Place
 from tests.support.server import Connect, Server, ServerFactory, new_client
 
 # How long an example takes says what else the machine does, and nothing about what is tested.
@@ -55,6 +58,23 @@ def connect() -> Iterator[Connect]:
     """Makes clients of servers that a test started itself."""
     with ExitStack() as opened:
         yield lambda server: opened.enter_context(new_client(server))
+
+
+@pytest.fixture(params=DIALECTS)
+async def place(request: pytest.FixtureRequest, tmp_path: Path, anyio_backend: str) -> AsyncIterator[Place]:
+    """A database with this version's schema; what asks for it runs on SQLite and on PostgreSQL."""
+    made = await databases.place(request.param, tmp_path)
+    yield made
+    made.remove()
+
+
+@pytest.fixture
+async def database(place: Place) -> AsyncIterator[Database]:
+    """The same, started."""
+    opened = place.new()
+    await opened.start()
+    yield opened
+    await opened.stop()
 
 
 @pytest.fixture

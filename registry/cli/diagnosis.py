@@ -10,9 +10,11 @@ from registry.cli.problems import Problem, error, warning
 from registry.cli.progress import size
 from registry.cli.running import Address, Holder, look
 from registry.cli.serve import exposure
-from registry.db.inspection import Inspected, inspect, mark_of
+from registry.db.inspection import Inspected
 from registry.db.migrate import REVISION, check_sqlite
+from registry.db.place import Place, place_of
 from registry.errors import Unavailable
+from registry.http.cores import granted_cores
 from registry.http.health import OK
 from registry.http.limits import Limits
 from registry.settings import Settings
@@ -35,19 +37,43 @@ class Diagnosis:
 
 def diagnose(settings: Settings, *, insecure_open: bool) -> Diagnosis:
     """Look at everything that the settings name."""
-    database, problems = _database(settings)
+    place = place_of(settings)
+    database, problems = _database(place)
+    problems += _connection_problems(settings, database)
     problems += _folder_problems(settings.filesystem_root, "storage.filesystem.root", ("blobs", "uploads"))
-    problems += _room_problems(settings)
+    problems += _room_problems(settings, place)
     problems += certificate_problems(settings.http.tls)
     problems += _limit_problems(settings)
     address = look(settings)
-    problems += _address_problems(settings, address)
+    problems += _address_problems(settings, place, address)
     problems += _exposure_problems(settings, address, insecure_open=insecure_open)
     return Diagnosis(address, database, sorted(problems, key=lambda problem: problem.severity))
 
 
-def _database(settings: Settings) -> tuple[Inspected | None, list[Problem]]:
-    path = settings.sqlite_path
+def _database(place: Place) -> tuple[Inspected | None, list[Problem]]:
+    problems = [] if place.file is None else _file_problems(place.file)
+    try:
+        found = place.inspect()
+    except Unavailable as unreadable:
+        return None, [*problems, error("DatabaseUnreadable", str(unreadable))]
+    if found.is_newer:
+        text = f"the database {place.name} has schema {found.revision}, this version knows {REVISION}"
+        problems.append(error("SchemaNewer", f"{text}: run a newer version"))
+    if found.is_read_only:
+        text = f"the database {place.name} is read-only, a standby or set so: name the primary"
+        problems.append(error("DatabaseReadOnly", text))
+    return found, problems
+
+
+def _connection_problems(settings: Settings, database: Inspected | None) -> Iterator[Problem]:
+    workers = settings.http.workers or granted_cores()
+    wanted = workers * settings.database.pool
+    if database is not None and database.connections is not None and wanted > database.connections:
+        text = f"{workers} workers with {settings.database.pool} connections each (database.pool) may want {wanted}"
+        yield warning("FewConnections", f"{text}, and the database's server takes {database.connections}")
+
+
+def _file_problems(path: Path) -> list[Problem]:
     problems = _folder_problems(path.parent, "the folder of the database", ())
     problems += [
         error("NotWritable", f"{file} can't be written to: give user id {os.geteuid()} the right to")
@@ -61,14 +87,7 @@ def _database(settings: Settings) -> tuple[Inspected | None, list[Problem]]:
         check_sqlite(path)
     except Unavailable as refused:
         problems.append(error("DatabaseRefused", str(refused)))
-    try:
-        found = inspect(path)
-    except Unavailable as unreadable:
-        return None, [*problems, error("DatabaseUnreadable", str(unreadable))]
-    if found.is_newer:
-        text = f"the database {path} has schema {found.revision}, this version knows {REVISION}: run a newer version"
-        problems.append(error("SchemaNewer", text))
-    return found, problems
+    return problems
 
 
 def _folder_problems(folder: Path, name: str, below: tuple[str, ...]) -> list[Problem]:
@@ -93,11 +112,11 @@ def existing(path: Path) -> Path:
     return path
 
 
-def _room_problems(settings: Settings) -> Iterator[Problem]:
-    places = (
-        (settings.filesystem_root, settings.storage.filesystem.reserve, "StorageFull", "storage.filesystem.reserve"),
-        (settings.sqlite_path.parent, settings.database.reserve, "DatabaseFull", "database.reserve"),
-    )
+def _room_problems(settings: Settings, place: Place) -> Iterator[Problem]:
+    reserve = settings.storage.filesystem.reserve
+    places = [(settings.filesystem_root, reserve, "StorageFull", "storage.filesystem.reserve")]
+    if place.file is not None:
+        places.append((place.file.parent, settings.database.reserve, "DatabaseFull", "database.reserve"))
     for folder, reserve, reason, name in places:
         left = Space(str(existing(folder)), reserve).beyond_reserve()
         if reserve and left is not None and left < 0:
@@ -113,7 +132,7 @@ def _limit_problems(settings: Settings) -> Iterator[Problem]:
         yield warning("FewDescriptors", f"{text} (http.limits.connections): raise it (ulimit -Hn, LimitNOFILE=)")
 
 
-def _address_problems(settings: Settings, address: Address) -> Iterator[Problem]:
+def _address_problems(settings: Settings, place: Place, address: Address) -> Iterator[Problem]:
     if address.holder is Holder.OTHER:
         yield error("PortTaken", address.message)
     elif address.holder is Holder.SILENT:
@@ -121,14 +140,15 @@ def _address_problems(settings: Settings, address: Address) -> Iterator[Problem]
     elif address.holder is Holder.UNUSABLE:
         yield error("AddressUnusable", address.message)
     elif address.holder is Holder.STOWAGE:
-        yield from _running_problems(settings, address)
+        yield from _running_problems(settings, place, address)
 
 
-def _running_problems(settings: Settings, address: Address) -> Iterator[Problem]:
+def _running_problems(settings: Settings, place: Place, address: Address) -> Iterator[Problem]:
     found = address.readiness
-    if found["data"] != mark_of(settings.sqlite_path):
+    mark = place.mark()
+    if found["data"] and found["data"] != mark and (mark or place.file):
         text = f"the Stowage on {address.text} (instance {found['instance']}) has another database open than"
-        yield error("OtherData", f"{text} {settings.sqlite_path}: look at --data and --config, or restart it")
+        yield error("OtherData", f"{text} {place.name}: look at --data and --config, or restart it")
     for part in ("database", "storage"):
         if found[part] != OK:
             yield error("NotReady", f"the running server says of its {part}: {found[part]}")

@@ -13,14 +13,11 @@ from pydantic import TypeAdapter, ValidationError
 from registry.cli.options import ConfigOption, DataOption, JsonOption, examples, fail, settings_of
 from registry.db import maintenance
 from registry.db.connection import Database
-from registry.db.inspection import inspect
 from registry.db.maintenance import MaintenanceRow
 from registry.db.migrate import REVISION
-from registry.db.reserve import Reserve
-from registry.db.sqlite import SqliteDatabase
+from registry.db.place import Place, place_of
 from registry.errors import Unavailable
 from registry.setting_types import Duration
-from registry.settings import Settings
 
 T = TypeVar("T")
 
@@ -86,9 +83,8 @@ def on(
     data: DataOption = None,
 ) -> None:
     """Make the registry read-only. Said again, it changes message and time."""
-    settings = _settings(config, data)
     _in_database(
-        settings,
+        _place(config, data),
         lambda database: database.write(
             lambda transaction: maintenance.begin(transaction, message=message, retry_after=retry_after), reserve=True
         ),
@@ -98,16 +94,15 @@ def on(
 
 def off(config: ConfigOption = None, data: DataOption = None) -> None:
     """Let the registry be written to again."""
-    settings = _settings(config, data)
-    was_on = _in_database(settings, lambda database: database.write(maintenance.end, reserve=True))
+    was_on = _in_database(_place(config, data), lambda database: database.write(maintenance.end, reserve=True))
     typer.echo("maintenance is off" if was_on else "maintenance was off already")
 
 
 def status(config: ConfigOption = None, data: DataOption = None, as_json: JsonOption = False) -> None:
     """Say whether the registry is read-only, since when and why."""
-    settings = _settings(config, data)
+    place = _place(config, data)
     try:
-        found = inspect(settings.sqlite_path).maintenance
+        found = place.inspect().maintenance
     except Unavailable as error:
         fail(str(error))
     typer.echo(json.dumps(described(found)) if as_json else told(found))
@@ -137,30 +132,29 @@ def _time(microseconds: int) -> str:
     return datetime.fromtimestamp(microseconds // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _settings(config: Path | None, data: Path | None) -> Settings:
-    """Return the settings of a registry whose database can keep this, or end the command."""
-    settings = settings_of(config, {"data": data})
-    path = settings.sqlite_path
+def _place(config: Path | None, data: Path | None) -> Place:
+    """Return a registry's database that can keep this, or end the command."""
+    place = place_of(settings_of(config, {"data": data}))
     try:
-        Reserve(path, settings.database.reserve).make_way()  # on a full disk it can't even be read
-        found = inspect(path)
+        place.make_way()  # on a full disk it can't even be read
+        found = place.inspect()
     except Unavailable as error:
         fail(str(error))
     if found.revision is None:
-        fail(f"there is no registry's database at {path}: say --data or --config as for `stowage serve`")
+        fail(f"there is no registry's database at {place.name}: say --data or --config as for `stowage serve`")
+    has = f"the database {place.name} has schema {found.revision}"
     if found.is_newer:
-        fail(f"the database {path} has schema {found.revision}, which this version does not know: run a newer version")
+        fail(f"{has}, which this version does not know: run a newer version")
     if found.is_older:
-        fail(f"the database {path} has schema {found.revision}, {REVISION} is needed: run `stowage migrate` first")
-    return settings
+        fail(f"{has}, {REVISION} is needed: run `stowage migrate` first")
+    return place
 
 
-def _in_database(settings: Settings, work: Callable[[Database], Awaitable[T]]) -> T:
+def _in_database(place: Place, work: Callable[[Database], Awaitable[T]]) -> T:
     """Run `work` on the open database, or end the command with what is wrong."""
-    path = settings.sqlite_path
 
     async def run() -> T:
-        database = SqliteDatabase(path, Reserve(path, settings.database.reserve))
+        database = place.open()
         await database.start()
         try:
             return await work(database)

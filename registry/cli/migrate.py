@@ -6,8 +6,7 @@ import typer
 
 from registry.cli.options import ConfigOption, DataOption, examples, fail, settings_of
 from registry.cli.progress import shown_copying
-from registry.db.migrate import migrate_sqlite
-from registry.db.reserve import Reserve
+from registry.db.place import place_of
 from registry.errors import Unavailable
 
 EXAMPLES = examples(
@@ -20,18 +19,18 @@ EXAMPLES = examples(
 def migrate(config: ConfigOption = None, data: DataOption = None) -> None:
     """Bring the database to the schema of this version.
 
-    `stowage serve` does the same at its start. A copy of the database is put aside first.
+    `stowage serve` does the same at its start. A copy of an SQLite database is put aside first.
     """
-    settings = settings_of(config, {"data": data})
+    place = place_of(settings_of(config, {"data": data}))
     try:
-        Reserve(settings.sqlite_path, settings.database.reserve).make_way()
-        with shown_copying(settings.sqlite_path, sys.stderr):
-            done = migrate_sqlite(settings.sqlite_path)
+        place.make_way()
+        with shown_copying(place.file, sys.stderr):
+            done = place.migrate()
     except Unavailable as error:
         fail(str(error))
     if done.before == done.after:
-        typer.echo(f"{settings.sqlite_path} has schema {done.after} already")
+        typer.echo(f"{place.name} has schema {done.after} already")
         return
-    typer.echo(f"{settings.sqlite_path} has schema {done.after} now, {done.before or 'nothing'} before")
+    typer.echo(f"{place.name} has schema {done.after} now, {done.before or 'nothing'} before")
     if done.copy is not None:
         typer.echo(f"the database as it was is in {done.copy}")

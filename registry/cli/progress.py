@@ -13,9 +13,12 @@ _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 @contextmanager
-def shown_copying(database: Path, stream: TextIO) -> Iterator[None]:
-    """Show on `stream`, if that is a terminal, how far the copy of the database has come that a migration makes."""
-    if not stream.isatty():
+def shown_copying(database: Path | None, stream: TextIO) -> Iterator[None]:
+    """Show on `stream`, if that is a terminal, how far the copy of the database has come that a migration makes.
+
+    Of a database that is no file none is made.
+    """
+    if database is None or not stream.isatty():
         yield
         return
     done = threading.Event()

@@ -25,8 +25,8 @@ from registry.cli.options import (
     settings_of,
 )
 from registry.cli.progress import shown_copying
-from registry.db.inspection import inspect
 from registry.db.migrate import REVISION, Migrated
+from registry.db.place import place_of
 from registry.errors import Unavailable
 from registry.http.cores import granted_cores
 from registry.http.limits import Limits
@@ -111,12 +111,13 @@ class _Run:
 
 def _prepare(settings: Settings) -> Migrated:
     """Make database and storage ready. What takes long is told before. Raises Unavailable, StorageUnavailable."""
+    place = place_of(settings)
     with suppress(Unavailable):  # `prepare` has more ways to open it, and says what is wrong
-        found = inspect(settings.sqlite_path)
+        found = place.inspect()
         if found.is_older:
-            text = "the schema of the database, %s, becomes %s; first a copy of it is put aside, which may take a while"
-            _logger.info(text, found.revision, REVISION)
-    with shown_copying(settings.sqlite_path, sys.stderr):
+            first = "; first a copy of it is put aside, which may take a while" if place.file else ""
+            _logger.info("the schema of the database, %s, becomes %s%s", found.revision, REVISION, first)
+    with shown_copying(place.file, sys.stderr):
         done = prepare(settings)
     if done.copy is not None:
         _logger.info("schema %s became %s; the database as it was is in %s", done.before, done.after, done.copy)
@@ -178,7 +179,7 @@ def _tell_what_starts(settings: Settings, instance: str, done: Migrated, workers
         extra={
             "version": __version__,
             "instance": instance,
-            "database": f"sqlite {settings.sqlite_path}",
+            "database": place_of(settings).label,
             "schema": done.after,
             "storage": f"{settings.storage.driver} {settings.filesystem_root}",
             "auth": settings.auth.mode,

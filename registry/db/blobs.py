@@ -53,6 +53,12 @@ _LINKED = (
     )
 )
 _FIND = Statement(select(*_COLUMNS).where(blobs.c.digest == parameter("digest")))
+_FIND_SHARED = Statement(
+    select(*_COLUMNS).where(blobs.c.digest == parameter("digest")).with_for_update(read=True, of=blobs)
+)
+_FIND_OWN = Statement(
+    select(*_COLUMNS).where(blobs.c.digest == parameter("digest")).with_for_update(key_share=True, of=blobs)
+)
 _FIND_LINKED = Statement(_LINKED, hot=True)
 _FIND_LINKED_WITH_HOLD = Statement(
     _LINKED.add_columns(
@@ -126,12 +132,14 @@ _LINK = _linking(
 _LINK_STORED = _linking(
     postgresql.insert(links).from_select(
         ["repository_id", "blob_id", *_linked],
-        select(repositories.c.id, blobs.c.id, *_linked.values()).where(
+        select(repositories.c.id, blobs.c.id, *_linked.values())
+        .where(
             repositories.c.id == parameter("repository_id"),
             blobs.c.id == parameter("blob_id"),
             blobs.c.key == parameter("key"),
             blobs.c.state == GOOD,
-        ),
+        )
+        .with_for_update(read=True, of=blobs),
     )
 )
 _HOLD = Statement(
@@ -154,6 +162,18 @@ _KEYS = Statement(select(blobs.c.key).where(blobs.c.store == parameter("store"),
 async def find(reader: Reader, digest: Digest) -> Blob | None:
     """Return the digest's row, whoever links it. Not for answering clients: knowing a digest opens nothing."""
     row = await reader.first(_FIND, digest=digest)
+    return None if row is None else Blob(*row)
+
+
+async def find_to_link(transaction: Transaction, digest: Digest) -> Blob | None:
+    """Like `find`; until the transaction ends, nobody moves or collects the blob. A repository is locked before."""
+    row = await transaction.first(_FIND_SHARED, digest=digest)
+    return None if row is None else Blob(*row)
+
+
+async def find_to_change(transaction: Transaction, digest: Digest) -> Blob | None:
+    """Like `find`; until the transaction ends, nobody else links, moves or collects the blob."""
+    row = await transaction.first(_FIND_OWN, digest=digest)
     return None if row is None else Blob(*row)
 
 

@@ -39,13 +39,23 @@ class Database(Reader, Protocol):
     """The one SQL database. Reading directly sees the latest committed state, one statement at a time."""
 
     async def start(self) -> None:
-        """Open connections. Raises Unavailable."""
+        """Open connections. Raises Unavailable if that can't get better by itself."""
 
     async def stop(self) -> None:
         """Finish what was begun and close."""
 
     async def check(self) -> None:
         """Return if the database answers now; raise Unavailable, saying why, if not."""
+
+    def mark(self) -> str:
+        """Return what tells this database from others: two servers with the same mark are on the same one.
+
+        "" where that is not known, yet: it is once `check` has returned.
+        """
+
+    @property
+    def batches(self) -> int:
+        """How many transactions were committed since the start; those that shared a commit count as one."""
 
     def check_room(self) -> None:
         """Return if transactions that grow are accepted now. Asked before bytes are taken in vain.

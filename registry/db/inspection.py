@@ -19,10 +19,19 @@ _BUSY_TIMEOUT_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """What was found: the revision of its schema, None where there is none yet, and whether it is read-only."""
+    """What was found.
+
+    Attributes:
+        revision: of its schema, None where there is none yet.
+        maintenance: whether the registry is read-only.
+        is_read_only: whether the database itself is, like PostgreSQL's standbys.
+        connections: how many its server takes; None for a file.
+    """
 
     revision: str | None
     maintenance: MaintenanceRow | None
+    is_read_only: bool = False
+    connections: int | None = None
 
     @property
     def is_older(self) -> bool:

@@ -9,6 +9,12 @@ from registry.db.tables import repositories
 from registry.oci.names import RepositoryName
 
 _FIND = Statement(select(repositories.c.id).where(repositories.c.name == parameter("name")))
+_LOCK = Statement(
+    select(repositories.c.id).where(repositories.c.name == parameter("name")).with_for_update(key_share=True)
+)
+_LOCK_KNOWN = Statement(
+    select(repositories.c.id).where(repositories.c.id == parameter("repository_id")).with_for_update(key_share=True)
+)
 _CREATE = Statement(
     insert(repositories)
     .values(name=parameter("name"), created_at=now())
@@ -29,12 +35,28 @@ async def find(reader: Reader, name: RepositoryName) -> int | None:
     return None if row is None else row[0]
 
 
+async def lock(transaction: Transaction, name: RepositoryName) -> int | None:
+    """Return the repository's id, or None. Until the transaction ends nobody else changes the repository.
+
+    Every transaction that changes what belongs to a repository begins with this, `lock_known` or `find_or_create`: so
+    the changes of one repository come one after the other, each sees all that came before, and none waits for what a
+    second one holds that waits for the first.
+    """
+    row = await transaction.first(_LOCK, name=name)
+    return None if row is None else row[0]
+
+
+async def lock_known(transaction: Transaction, repository_id: int) -> None:
+    """Like `lock`, of a repository whose id is known."""
+    await transaction.first(_LOCK_KNOWN, repository_id=repository_id)
+
+
 async def find_or_create(transaction: Transaction, name: RepositoryName) -> int:
-    """Return the repository's id; it exists afterwards."""
-    found = await find(transaction, name)
+    """Return the repository's id; it exists afterwards, and is locked like with `lock`."""
+    found = await lock(transaction, name)
     if found is None:
         row = await transaction.first(_CREATE, name=name)
-        found = await find(transaction, name) if row is None else row[0]
+        found = await lock(transaction, name) if row is None else row[0]
     assert found is not None  # noqa: S101 - created above, and nothing deletes repositories
     return found
 

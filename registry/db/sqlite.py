@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import pysqlite3 as sqlite3
 
 from registry.db.connection import Transaction
+from registry.db.inspection import mark_of
 from registry.db.reserve import Reserve
 from registry.db.sqlite_connection import Connection, Lists, connect, refusal
 from registry.db.sqlite_remembered import Remembered
@@ -34,6 +35,7 @@ class SqliteDatabase(Lists):
         self._reader: Connection | None = None
         self._remembered: Remembered | None = None
         self._writer: Writer | None = None
+        self._mark = ""
 
     async def start(self) -> None:
         """Open the connections and start the writer."""
@@ -46,6 +48,7 @@ class SqliteDatabase(Lists):
         except (sqlite3.Error, OSError) as error:
             raise Unavailable(f"the database {self._path} can't be opened: {error}") from error
         self._reserve.start()
+        self._mark = mark_of(self._path)  # now: another file may come to lie there, and this one stays open
         self._writer = writer
 
     async def stop(self) -> None:
@@ -67,6 +70,10 @@ class SqliteDatabase(Lists):
             self._open_reader().raw.execute("SELECT count(*) FROM sqlite_schema").fetchall()
         except sqlite3.Error as error:
             raise refusal(error) from error
+
+    def mark(self) -> str:
+        """Return what tells this file from others."""
+        return self._mark
 
     async def all(self, statement: Statement, **parameters: Any) -> Rows:
         """Return every row."""

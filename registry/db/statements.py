@@ -7,10 +7,11 @@ next to the function that runs it, and a connection asks for the text of its own
 import re
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, BindParameter, ColumnElement, Text, bindparam
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -18,7 +19,18 @@ from sqlalchemy.sql.elements import ClauseElement
 from sqlalchemy.sql.expression import Executable
 
 _SQLITE: Dialect = sqlite.dialect(paramstyle="named")
-_POSTGRESQL: Dialect = postgresql.dialect(paramstyle="pyformat")  # type: ignore[no-untyped-call]  # untyped there
+# SQLAlchemy's dialect for asyncpg, which needs neither asyncpg nor greenlet to compile: it writes down the type of each
+# parameter, which PostgreSQL would otherwise guess, and asyncpg take at its word.
+_POSTGRESQL: Dialect = asyncpg.dialect(paramstyle="pyformat")  # type: ignore[no-untyped-call]  # untyped there
+_PARAMETER = re.compile(r"%\((\w+)\)s(?:::(\w+(?:\[\])?))?|%%")
+_WIDEST = {"SMALLINT": "BIGINT", "INTEGER": "BIGINT", "VARCHAR": "TEXT"}
+
+
+class Numbered(NamedTuple):
+    """A statement with `$1` parameters, and whose value each of them takes."""
+
+    text: str
+    names: tuple[str, ...]
 
 
 class Statement:
@@ -39,9 +51,9 @@ class Statement:
         return self._compile(_SQLITE)
 
     @cached_property
-    def postgresql(self) -> str:
-        """Text with `%(name)s` parameters."""
-        return self._compile(_POSTGRESQL)
+    def postgresql(self) -> Numbered:
+        """Text with `$1` parameters."""
+        return _numbered(self._compile(_POSTGRESQL))
 
     def _compile(self, dialect: Dialect) -> str:
         assert isinstance(self._construct, ClauseElement)  # noqa: S101 - every Executable of Core is one
@@ -52,6 +64,23 @@ class Statement:
             if not bind.required:  # a constant of the statement, not a parameter of the caller's
                 text = re.sub(rf":{name}\b|%\({name}\)s", _as_constant(bind.value), text)
         return text
+
+
+def _numbered(text: str) -> Numbered:
+    """Number the parameters of a text with `%(name)s`; one that is used twice has one number and one type."""
+    types: dict[str, str] = {}
+    for found in _PARAMETER.finditer(text):
+        if found[1]:
+            types[found[1]] = _WIDEST.get(found[2], found[2]) if found[2] else types.get(found[1], "")
+    names = tuple(types)
+
+    def number(found: re.Match[str]) -> str:
+        if not found[1]:
+            return "%"
+        kind = types[found[1]]
+        return f"${names.index(found[1]) + 1}{kind and '::'}{kind}"
+
+    return Numbered(_PARAMETER.sub(number, text), names)
 
 
 def _as_constant(value: object) -> str:
@@ -87,7 +116,7 @@ def _now_postgresql(element: now, compiler: SQLCompiler, **kwargs: Any) -> str:
 class one_of(ColumnElement[bool]):  # noqa: N801 - used like an operator of SQL
     """`column` equals one of a list given as a parameter: one text for lists of any length.
 
-    The parameter's value is a sequence of strings, passed through `as_list`.
+    The parameter's value is a sequence of strings, passed through `Reader.encode_list`.
     """
 
     inherit_cache = True
@@ -95,6 +124,29 @@ class one_of(ColumnElement[bool]):  # noqa: N801 - used like an operator of SQL
     def __init__(self, column: ColumnElement[str], name: str) -> None:
         self.column = column
         self.values = bindparam(name, type_=postgresql.ARRAY(Text))
+
+
+class turn_of(ColumnElement[int]):  # noqa: N801 - used like a function of SQL
+    """Wait, until the transaction ends, for whoever else takes the turn of the same name: a parameter.
+
+    For what no row stands for. It says nothing; SQLite has one writer, whose turn it is already.
+    """
+
+    inherit_cache = True
+    type = BigInteger()
+
+    def __init__(self, name: str) -> None:
+        self.name = bindparam(name, type_=Text())
+
+
+@compiles(turn_of, "sqlite")
+def _turn_of_sqlite(element: turn_of, compiler: SQLCompiler, **kwargs: Any) -> str:
+    return f"{compiler.process(element.name, **kwargs)} IS NULL"
+
+
+@compiles(turn_of, "postgresql")
+def _turn_of_postgresql(element: turn_of, compiler: SQLCompiler, **kwargs: Any) -> str:
+    return f"pg_advisory_xact_lock(hashtextextended({compiler.process(element.name, **kwargs)}, 0)) IS NULL"
 
 
 @compiles(one_of, "sqlite")

@@ -1,5 +1,6 @@
 """Running migrations: the one module of the server that needs Alembic."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,14 @@ def upgrade(path: Path) -> None:
             _upgrade(connection)
     finally:
         engine.dispose()
+
+
+def as_text(before: str | None) -> str:
+    """Return the SQL of every migration after `before`, for PostgreSQL; to be run in one transaction."""
+    config = _alembic()
+    config.output_buffer = text = io.StringIO()
+    command.upgrade(config, f"{before or 'base'}:head", sql=True)
+    return text.getvalue()
 
 
 def _upgrade(connection: Connection) -> None:

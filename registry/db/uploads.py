@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import delete, func, insert, literal, select, update
 
 from registry.db.connection import Reader, Transaction
-from registry.db.statements import Statement, now, parameter
+from registry.db.statements import Statement, now, parameter, turn_of
 from registry.db.tables import upload_sessions
 from registry.oci.names import RepositoryName
 from storage.digest import Digest
@@ -65,6 +65,7 @@ _ADVANCE = Statement(
         updated_at=now(),
     )
 )
+_TURN = Statement(select(turn_of("repository")))
 _ANOTHER = select(literal(1)).where(_table.repository == parameter("repository")).limit(1).offset(parameter("others"))
 _ANOTHER_ROW = Statement(_ANOTHER)
 _ANOTHER_OPEN = Statement(_ANOTHER.where(_table.updated_at >= now() - parameter("age")))
@@ -106,7 +107,11 @@ async def insert_session(transaction: Transaction, session: UploadSession) -> No
 
 
 async def is_full(transaction: Transaction, repository: RepositoryName, *, most: int, age_s: int) -> bool:
-    """Say whether a repository has `most` sessions that somebody wrote to within `age_s` seconds."""
+    """Say whether a repository has `most` sessions that somebody wrote to within `age_s` seconds.
+
+    Until the transaction ends, nobody else asks this of the repository, which has no row to lock yet.
+    """
+    await transaction.first(_TURN, repository=repository)
     # From the index alone, and of `most` entries at the most. Only if there are so many, the rows tell their age.
     if await transaction.first(_ANOTHER_ROW, repository=repository, others=most - 1) is None:
         return False

@@ -50,9 +50,9 @@ class Readiness:
     not begun again before it has ended: a disk that hangs takes one thread, not one for each question.
     """
 
-    def __init__(self, context: Context, *, instance: str, data: str, patience_s: float = _PATIENCE_S) -> None:
+    def __init__(self, context: Context, *, instance: str, patience_s: float = _PATIENCE_S) -> None:
         self._context = context
-        self._about = {"instance": instance, "data": data}
+        self._about = {"instance": instance}
         self._patience_s = patience_s
         self._running: dict[str, asyncio.Task[str]] = {}
 
@@ -62,7 +62,8 @@ class Readiness:
         answers = await asyncio.gather(*(self._answer(name, check) for name, check in checks.items()))
         found = dict(zip(checks, answers, strict=True))
         is_ready = set(answers) == {OK}
-        return {"ready": is_ready, **found, "maintenance": self._context.maintenance.on, **self._about}
+        state = {"maintenance": self._context.maintenance.on, "data": self._context.database.mark()}
+        return {"ready": is_ready, **found, **self._about, **state}
 
     async def _answer(self, name: str, check: Callable[[], Awaitable[None]]) -> str:
         task = self._running.get(name)

@@ -37,8 +37,14 @@ class MeasuredDatabase:
         self.start = database.start
         self.stop = database.stop
         self.check = database.check
+        self.mark = database.mark
         self.check_room = database.check_room
         self.encode_list = database.encode_list
+
+    @property
+    def batches(self) -> int:
+        """How many transactions were committed since the start."""
+        return self._database.batches
 
     def _measure_next(self) -> None:
         self.all = self._measured_all

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from auth.policy import Action, Policy
 from auth.principal import Principal
 from registry.db import blobs, repositories, uploads
-from registry.db.blobs import Blob
+from registry.db.blobs import Blob, LinkedBlob
 from registry.db.connection import Database, Transaction
 from registry.errors import BlobUnknown, NoSpace
 from registry.oci.names import RepositoryName
@@ -73,9 +73,7 @@ class Blobs:
         linked = await blobs.find_linked_with_hold(self._database, repository, digest)
         if linked is None or not await self._is_there(linked.blob):
             raise _unknown(repository, digest)
-        if linked.hold_due and not await self._database.write(
-            lambda tx: blobs.hold(tx, linked.repository_id, linked.blob.id), reserve=True
-        ):
+        if linked.hold_due and not await self._database.write(lambda tx: _hold(tx, linked), reserve=True):
             raise _unknown(repository, digest)
         return linked.blob.size
 
@@ -140,13 +138,17 @@ class Blobs:
 
     async def _link_known(self, known: Blob, push: Pushed) -> bool:
         async def work(transaction: Transaction) -> bool:
-            current = await blobs.find(transaction, known.digest)
+            repository_id = await repositories.find_or_create(transaction, push.repository)
+            current = await blobs.find_to_link(transaction, known.digest)
             if current is None or current.key != known.key or current.state != blobs.GOOD:
-                return False
-            await self._link(transaction, current, push)
+                raise _Gone
+            await self._link(transaction, repository_id, current, push)
             return True
 
-        return await self._database.write(work)
+        try:
+            return await self._database.write(work)
+        except _Gone:
+            return False
 
     async def _link_new(self, digest: Digest, size: int, key: str, push: Pushed) -> bool:
         """Record the new object; return False if another push of the digest was first and this one is not needed."""
@@ -154,7 +156,8 @@ class Blobs:
         replaces = known is not None and not await self._is_there(known)
 
         async def work(transaction: Transaction) -> bool:
-            current = await blobs.find(transaction, digest)
+            repository_id = await repositories.find_or_create(transaction, push.repository)
+            current = await blobs.find_to_change(transaction, digest)
             used = current is None or (replaces and known is not None and current.key == known.key)
             if current is None:
                 current = await blobs.insert_blob(
@@ -162,13 +165,12 @@ class Blobs:
                 )
             elif used:
                 await blobs.move(transaction, current.id, size=size, store=self._driver.name, key=key)
-            await self._link(transaction, current, push)
+            await self._link(transaction, repository_id, current, push)
             return used
 
         return await self._database.write(work)
 
-    async def _link(self, transaction: Transaction, blob: Blob, push: Pushed) -> None:
-        repository_id = await repositories.find_or_create(transaction, push.repository)
+    async def _link(self, transaction: Transaction, repository_id: int, blob: Blob, push: Pushed) -> None:
         await blobs.link(transaction, repository_id, blob.id)
         if push.session is not None:
             await uploads.remove(transaction, push.session)
@@ -199,6 +201,11 @@ class Blobs:
         if blob.store != self._driver.name:
             raise StorageUnavailable(f"blob {blob.digest} lies in the store {blob.store!r}, which is not configured")
         return self._driver
+
+
+async def _hold(transaction: Transaction, linked: LinkedBlob) -> bool:
+    await repositories.lock_known(transaction, linked.repository_id)
+    return await blobs.hold(transaction, linked.repository_id, linked.blob.id)
 
 
 def _unknown(repository: RepositoryName, digest: Digest) -> BlobUnknown:

@@ -70,6 +70,7 @@ class Deletion:
         """
 
         async def work(transaction: Transaction) -> None:
+            await repositories.lock(transaction, repository)
             linked = await blobs.find_linked(transaction, repository, digest)
             if linked is None:
                 raise BlobUnknown(f"{repository} has no blob {digest}", detail={"digest": digest})
@@ -85,7 +86,7 @@ class Deletion:
 
 
 async def _find_repository(transaction: Transaction, repository: RepositoryName) -> int:
-    repository_id = await repositories.find(transaction, repository)
+    repository_id = await repositories.lock(transaction, repository)
     if repository_id is None:
         raise NameUnknown(f"there is no repository {repository}", detail={"name": repository})
     return repository_id

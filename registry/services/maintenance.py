@@ -27,6 +27,7 @@ class Maintenance:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._task: asyncio.Task[None] | None = None
+        self._known = False
         self.row: MaintenanceRow | None = None
 
     @property
@@ -39,14 +40,17 @@ class Maintenance:
 
         Raises:
             ReadOnly: it may not.
+            Unavailable: the database has not been able to say, since the start.
         """
+        if not self._known:
+            raise Unavailable("whether the registry is read-only is not known yet: its database does not answer")
         if self.row is not None:
             why = f": {self.row.message}" if self.row.message else ""
             raise ReadOnly(f"the registry is read-only for maintenance{why}", retry_after=self.row.retry_after)
 
     async def start(self) -> None:
-        """Look once, then every half second in a task of its own. Raises Unavailable."""
-        await self._look()
+        """Look once, then every half second in a task of its own."""
+        await self._try_to_look()
         self._task = asyncio.create_task(self._run(), name="maintenance")
 
     async def stop(self) -> None:
@@ -59,13 +63,17 @@ class Maintenance:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(_LOOK_S)
-            try:
-                await self._look()
-            except Unavailable as error:  # what was true stays so until the database says otherwise
-                _logger.warning("whether there is maintenance can't be asked: %s", error)
+            await self._try_to_look()
+
+    async def _try_to_look(self) -> None:
+        try:
+            await self._look()
+        except Unavailable as error:  # what was true stays so until the database says otherwise
+            _logger.warning("whether there is maintenance can't be asked: %s", error)
 
     async def _look(self) -> None:
         before, self.row = self.row, await maintenance.find(self._database)
+        self._known = True
         if self.row is not None and before is None:
             _logger.info("maintenance: read-only from now on")
         elif self.row is None and before is not None:

@@ -5,7 +5,6 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-import pysqlite3 as sqlite3
 import pytest
 
 from tests.factories import (
@@ -248,9 +247,7 @@ def test_open_sessions_are_bounded_for_each_repository(narrow: Server, connect: 
     push_image(client, repository, "latest")
     locations.append(start_upload(client, repository))
     assert_error(client.post(f"/v2/{repository}/blobs/uploads/"), 429, "TOOMANYREQUESTS")
-    with sqlite3.connect(narrow.data / "stowage.sqlite3") as database:  # eight days go by
-        database.execute("UPDATE upload_sessions SET updated_at = updated_at - 691200000000")
-    database.close()
+    narrow.sql("UPDATE upload_sessions SET updated_at = updated_at - 691200000000")  # eight days go by
     locations = [start_upload(client, repository) for _ in range(3)]
     assert_error(client.post(f"/v2/{repository}/blobs/uploads/"), 429, "TOOMANYREQUESTS")
 

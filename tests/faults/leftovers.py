@@ -2,11 +2,6 @@
 
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
-
-import pysqlite3 as sqlite3
 
 from registry.jobs import orphans, stale_uploads
 from tests.support.served import eventually
@@ -25,12 +20,12 @@ def leftovers(server: Server) -> list[str]:
     _age(server)
     server.start()
     storage = server.data / "storage"
-    eventually(lambda: {name for (name,) in _rows(server, "SELECT name FROM jobs WHERE due_at > 0")} >= _JOBS, 60)
+    eventually(lambda: {name for (name,) in server.sql("SELECT name FROM jobs WHERE due_at > 0")} >= _JOBS, 60)
     left = [f"{file.name}: an upload without a session" for file in (storage / "uploads").iterdir()]
     left += [
-        f"{upload}: a session that nobody goes on with" for (upload,) in _rows(server, "SELECT id FROM upload_sessions")
+        f"{upload}: a session that nobody goes on with" for (upload,) in server.sql("SELECT id FROM upload_sessions")
     ]
-    rows: dict[str, int] = dict(_rows(server, "SELECT key, size FROM blobs"))
+    rows = {key: int(size) for key, size in server.sql("SELECT key, size FROM blobs")}
     found = (file for file in (storage / "blobs").rglob("*") if not file.is_dir())
     files = {str(file.relative_to(storage)): file.stat().st_size for file in found}
     left += [f"{name}: an object without a row" for name in files.keys() - rows.keys()]
@@ -39,27 +34,9 @@ def leftovers(server: Server) -> list[str]:
     return left + [f"{name}: {files[name]} bytes, not {rows[name]}" for name in both if files[name] != rows[name]]
 
 
-@contextmanager
-def database_of(server: Server) -> Iterator[Any]:
-    """A connection to a server's database, as sqlite3.Connection; what is changed is committed in the end."""
-    connection = sqlite3.connect(server.data / "stowage.sqlite3", timeout=30)
-    try:
-        with connection:
-            yield connection
-    finally:
-        connection.close()
-
-
-def _rows(server: Server, query: str) -> list[Any]:
-    with database_of(server) as database:
-        rows: list[Any] = database.execute(query).fetchall()
-        return rows
-
-
 def _age(server: Server) -> None:
-    with database_of(server) as database:
-        database.execute("UPDATE upload_sessions SET updated_at = updated_at - ?", (_LONG_S * 1_000_000,))
-        database.execute("UPDATE jobs SET due_at = 0, lease_until = 0")
+    server.sql(f"UPDATE upload_sessions SET updated_at = updated_at - {_LONG_S * 1_000_000}")
+    server.sql("UPDATE jobs SET due_at = 0, lease_until = 0")
     long_ago = time.time() - _LONG_S
     for file in (server.data / "storage").rglob("*"):
         if file.is_file():

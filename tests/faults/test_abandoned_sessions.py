@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
-import pysqlite3 as sqlite3
 
 from tests.factories import push_image, random_bytes
 from tests.support.served import Connection, eventually
@@ -91,10 +90,8 @@ def assert_sessions_go_on(client: httpx.Client, begun: list[str]) -> None:
 def expire_all(server: Server, client: httpx.Client, begun: list[str]) -> None:
     """After their time nothing is left of them, neither rows nor bytes."""
     server.stop()
-    with sqlite3.connect(server.data / "stowage.sqlite3") as database:
-        database.execute("UPDATE upload_sessions SET updated_at = updated_at - 8 * 86400000000")
-        database.execute("UPDATE jobs SET due_at = 0, lease_until = 0")
-    database.close()
+    server.sql("UPDATE upload_sessions SET updated_at = updated_at - 8 * 86400000000")
+    server.sql("UPDATE jobs SET due_at = 0, lease_until = 0")
     server.start()
     eventually(lambda: client.get(begun[-1]).status_code == 404, seconds=60)
     eventually(lambda: count_rows(server) == 0, seconds=60)
@@ -104,7 +101,5 @@ def expire_all(server: Server, client: httpx.Client, begun: list[str]) -> None:
 
 def count_rows(server: Server) -> int:
     """How many sessions the database has."""
-    with sqlite3.connect(server.data / "stowage.sqlite3") as database:
-        (count,) = database.execute("SELECT count(*) FROM upload_sessions").fetchone()
-    database.close()
+    ((count,),) = server.sql("SELECT count(*) FROM upload_sessions")
     return int(count)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.faults.check import Check
 from tests.faults.ledger import BLOB, MANIFEST, REFERRER, TAG, Ledger
-from tests.faults.leftovers import database_of, leftovers
+from tests.faults.leftovers import leftovers
 from tests.faults.writers import SHARED, Writer
 from tests.support.served import eventually
 from tests.support.server import Server, ServerError, ServerFactory, new_client
@@ -81,7 +81,9 @@ def write_until(writers: list[Writer], moment: Callable[[], None], kill: Callabl
             raise writer.failure
 
 
-def look_at(server: Server, ledger: Ledger, repositories: list[str], choice: random.Random | None) -> list[str]:
+def look_at(
+    server: Server, ledger: Ledger, repositories: list[str], choice: random.Random | None, *, durable: bool = True
+) -> list[str]:
     """Compare what the server has with the ledger, which then begins anew with that.
 
     Args:
@@ -89,6 +91,7 @@ def look_at(server: Server, ledger: Ledger, repositories: list[str], choice: ran
         ledger: what it acknowledged.
         repositories: which to look at.
         choice: which of the open uploads are finished, and which are left to writers; all are finished without.
+        durable: whether upload sessions must be as they were acknowledged.
     """
     with new_client(server) as client:
         check = Check(client, ledger)
@@ -97,7 +100,7 @@ def look_at(server: Server, ledger: Ledger, repositories: list[str], choice: ran
         check.settle()
         for session in [one for one in ledger.sessions if one.repository in repositories]:
             if session.ended > time.time():
-                check.session(session, leave=choice is not None and choice.random() < 0.5)
+                check.session(session, leave=choice is not None and choice.random() < 0.5, durable=durable)
             if session.ended <= time.time():
                 ledger.sessions.remove(session)
     return check.losses
@@ -125,16 +128,14 @@ def test_the_check_finds_losses(fresh_server: ServerFactory) -> None:
     objects[missing.name.partition(":")[2]].unlink()
     file = objects[changed.name.partition(":")[2]]
     file.write_bytes(bytes(file.stat().st_size))
-    with database_of(server) as database:
-        find = "SELECT id FROM blobs WHERE digest = ?"
-        ((unlinked_id,), (back_id,)) = (database.execute(find, (key.name,)).fetchone() for key in (unlinked, back))
-        database.execute("UPDATE links SET deleted_at = 1 WHERE blob_id = ?", (unlinked_id,))
-        database.execute("UPDATE links SET deleted_at = NULL WHERE blob_id = ?", (back_id,))
-        database.execute("DELETE FROM tags WHERE name = ?", (untagged.name,))
-        (other,) = database.execute("SELECT id FROM manifests WHERE digest <> ?", (lost_tags[moved],)).fetchone()
-        database.execute("UPDATE tags SET manifest_id = ? WHERE name = ?", (other, moved.name))
-        database.execute("UPDATE manifests SET subject = NULL WHERE digest = ?", (lost[REFERRER][0].name,))
-        database.execute("UPDATE manifests SET deleted_at = 1 WHERE digest = ?", (lost[MANIFEST][0].name,))
+    find = "SELECT id FROM blobs WHERE digest"
+    server.sql(f"UPDATE links SET deleted_at = 1 WHERE blob_id = ({find} = '{unlinked.name}')")
+    server.sql(f"UPDATE links SET deleted_at = NULL WHERE blob_id = ({find} = '{back.name}')")
+    server.sql(f"DELETE FROM tags WHERE name = '{untagged.name}'")
+    other = f"SELECT id FROM manifests WHERE digest <> '{lost_tags[moved]}' LIMIT 1"
+    server.sql(f"UPDATE tags SET manifest_id = ({other}) WHERE name = '{moved.name}'")
+    server.sql(f"UPDATE manifests SET subject = NULL WHERE digest = '{lost[REFERRER][0].name}'")
+    server.sql(f"UPDATE manifests SET deleted_at = 1 WHERE digest = '{lost[MANIFEST][0].name}'")
     server.start()
     losses = look_at(server, ledger, [writer.repository], None)
     for key in (missing, changed, unlinked, back, untagged, moved, lost[REFERRER][0], lost[MANIFEST][0]):

@@ -9,19 +9,24 @@ import httpx
 import pytest
 
 from storage.digest import digest_bytes
+from tests.support import postgresql
+from tests.support.databases import DIALECTS
 from tests.support.server import Server, new_client
 
 WRITERS = 6
 ROUNDS = 10
 
 
-@pytest.fixture
-def clients(tmp_path: Path) -> Iterator[tuple[httpx.Client, httpx.Client]]:
+@pytest.fixture(params=DIALECTS)
+def clients(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[httpx.Client, httpx.Client]]:
     """A client of each of two servers that share their data."""
     shared = ("--data", str(tmp_path / "a" / "data"))
+    settings = {}
+    if request.param == "postgresql":
+        settings["STOWAGE_DATABASE__URL"] = postgresql.shared_cluster().create()
     with (
-        Server(tmp_path / "a") as first,
-        Server(tmp_path / "b", arguments=shared) as second,
+        Server(tmp_path / "a", settings) as first,
+        Server(tmp_path / "b", settings, shared) as second,
         new_client(first) as a,
         new_client(second) as b,
     ):

@@ -1,5 +1,6 @@
 """A Stowage server as an operator runs it: a process of its own, a data folder, a port on loopback."""
 
+import functools
 import os
 import signal
 import subprocess
@@ -7,12 +8,15 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import httpx
 
+from tests.support import postgresql
+from tests.support.databases import sql_on_file, sql_on_server
 from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 Connect = Callable[["Server"], httpx.Client]
 
+TEST_DATABASE = "STOWAGE_TEST_DATABASE"
 _LOG_LINES_SHOWN = 80
 
 
@@ -36,7 +41,8 @@ class Server:
         arguments: more arguments for `stowage serve`.
         wrapper: a command that is put before the server's, and leads to it in the same process.
 
-    The environment is handed on whole, so that coverage measures the server too.
+    The environment is handed on whole, so that coverage measures the server too. With STOWAGE_TEST_DATABASE=postgresql
+    each data folder has a database of its own there, unless `settings` name one.
     """
 
     def __init__(
@@ -102,6 +108,8 @@ class Server:
         """
         if self.running:
             raise ServerError("the server is running already")
+        if os.environ.get(TEST_DATABASE) == "postgresql":
+            self._settings.setdefault("STOWAGE_DATABASE__URL", _database_of(self._data_in_use()))
         command = [*self._wrapper, sys.executable, "-m", "registry", "serve", "--data", str(self.data)]
         command += ["--host", self.host, "--port", str(self.port), *self._arguments]
         with self.log_file.open("ab") as log:
@@ -157,12 +165,23 @@ class Server:
         self.stop()
         self.start()
 
+    def sql(self, text: str) -> list[tuple[str, ...]]:
+        """Run SQL on the server's database, and return the rows that it gives, as text; "" is NULL."""
+        url = self._settings.get("STOWAGE_DATABASE__URL", "")
+        if url.startswith("postgresql"):
+            return sql_on_server(postgresql.shared_cluster(), url, text)
+        return sql_on_file(self._data_in_use() / "stowage.sqlite3", text)
+
     def log_tail(self, lines: int = _LOG_LINES_SHOWN) -> str:
         """The last lines that the server wrote, on stdout and stderr, without those of the access log."""
         if not self.log_file.exists():
             return "(no log)"
         written = self.log_file.read_text(errors="replace").splitlines()
         return "\n".join([line for line in written if "stowage.access" not in line][-lines:])
+
+    def _data_in_use(self) -> Path:
+        given = [Path(folder) for option, folder in pairwise(self._arguments) if option == "--data"]
+        return given[-1] if given else self.data
 
     def _wait_until_ready(self, seconds: float) -> None:
         process = self._process
@@ -216,6 +235,11 @@ class ServerFactory:
         with ExitStack() as stack:
             for server in self.servers:
                 stack.callback(server.stop)
+
+
+@functools.cache
+def _database_of(data: Path) -> str:
+    return postgresql.shared_cluster().create(empty=True)
 
 
 def new_client(server: Server) -> httpx.Client:

@@ -53,9 +53,15 @@ def listening(pid: int) -> set[str]:
 
 
 def connections(pid: int) -> int:
-    """How many established connections over IPv4 a process has."""
-    inodes = {fields[9] for fields in _tcp() if fields[3] == "01"}
+    """How many established connections over IPv4 a process has accepted; what it opened itself does not count."""
+    lines = _tcp()
+    ports = {_port(fields) for fields in lines if fields[3] == "0A"}
+    inodes = {fields[9] for fields in lines if fields[3] == "01" and _port(fields) in ports}
     return len([file for file in open_files(pid) if file.removeprefix("socket:[").removesuffix("]") in inodes])
+
+
+def _port(fields: list[str]) -> str:
+    return fields[1].rpartition(":")[2]
 
 
 def open_files(pid: int) -> set[str]:

@@ -1,6 +1,7 @@
 """The SQLite database: durable settings, grouped commits, and what an error takes with it."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pysqlite3 as sqlite3
@@ -11,7 +12,7 @@ from registry.db import repositories
 from registry.db.connection import Transaction
 from registry.db.sqlite import SqliteDatabase, connect
 from registry.db.statements import Statement
-from registry.errors import NameInvalid, NoSpace, Unavailable
+from registry.errors import NoSpace, Unavailable
 from registry.oci.names import RepositoryName
 
 pytestmark = pytest.mark.anyio
@@ -21,41 +22,13 @@ def name(number: int) -> RepositoryName:
     return RepositoryName(f"r{number:04}")
 
 
-async def test_many_transactions_at_once_all_commit(database: SqliteDatabase) -> None:
-    names = [name(number) for number in range(500)]
-
-    async def create(one: RepositoryName) -> int:
-        return await database.write(lambda tx: repositories.find_or_create(tx, one))
-
-    await asyncio.gather(*(create(one) for one in names))
-    assert await repositories.page(database, after="", limit=1000) == names
-
-
-async def test_an_error_undoes_its_own_transaction_only(database: SqliteDatabase) -> None:
-    async def fails(transaction: Transaction) -> None:
-        await repositories.find_or_create(transaction, RepositoryName("lost"))
-        raise NameInvalid("no")
-
-    results = await asyncio.gather(
-        database.write(lambda tx: repositories.find_or_create(tx, name(1))),
-        database.write(fails),
-        database.write(lambda tx: repositories.find_or_create(tx, name(2))),
-        return_exceptions=True,
-    )
-    assert isinstance(results[1], NameInvalid)
-    assert await repositories.page(database, after="", limit=9) == [name(1), name(2)]
-
-
-async def test_a_broken_constraint_undoes_its_own_transaction_only(database: SqliteDatabase) -> None:
-    twice = Statement(text("INSERT INTO repositories (id, name, created_at) VALUES (77, 'x', 0)"))
-    await database.write(lambda tx: tx.run(twice))
-    results = await asyncio.gather(
-        database.write(lambda tx: tx.run(twice)),
-        database.write(lambda tx: repositories.find_or_create(tx, name(3))),
-        return_exceptions=True,
-    )
-    assert isinstance(results[0], Unavailable)
-    assert await repositories.find(database, name(3)) == results[1]
+@pytest.fixture
+async def database(path: Path, anyio_backend: str) -> AsyncIterator[SqliteDatabase]:
+    """A started database."""
+    opened = SqliteDatabase(path)
+    await opened.start()
+    yield opened
+    await opened.stop()
 
 
 async def test_when_the_disk_is_full_the_whole_batch_fails_and_reading_goes_on(
@@ -90,14 +63,6 @@ async def test_a_transaction_must_not_wait_for_anything_else(database: SqliteDat
 
     with pytest.raises(RuntimeError, match="other than its database"):
         await database.write(waits)
-
-
-async def test_what_is_closed_says_so(path: Path) -> None:
-    closed = SqliteDatabase(path)
-    with pytest.raises(Unavailable, match="closed"):
-        await closed.check()
-    with pytest.raises(Unavailable, match="closed"):
-        await closed.write(lambda tx: repositories.find(tx, name(1)))
 
 
 async def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:

@@ -32,6 +32,9 @@ class Part:
         if self.failure is not None:
             raise self.failure
 
+    def mark(self) -> str:
+        return "d"
+
 
 class Parts:
     """What `Readiness` asks of a Context."""
@@ -51,7 +54,7 @@ async def parts(tmp_path: Path, anyio_backend: str) -> AsyncIterator[Parts]:
 
 
 def readiness(parts: Parts, patience_s: float = 30) -> Readiness:
-    return Readiness(cast(Context, parts), instance="i", data="d", patience_s=patience_s)
+    return Readiness(cast(Context, parts), instance="i", patience_s=patience_s)
 
 
 async def test_it_names_what_does_not_answer_and_why(parts: Parts) -> None:

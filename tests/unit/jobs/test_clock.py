@@ -1,13 +1,9 @@
 """Clocks that jump: what is removed by its age stays, until it is old by a clock that nobody set."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
 from registry.db import jobs
-from registry.db.migrate import migrate_sqlite
-from registry.db.sqlite import SqliteDatabase
+from registry.db.connection import Database
 from registry.jobs.clock import Clock
 from registry.jobs.runner import Job, JobRunner, Lease
 
@@ -31,23 +27,13 @@ class Times:
 
 
 @pytest.fixture
-async def database(tmp_path: Path, anyio_backend: str) -> AsyncIterator[SqliteDatabase]:
-    """A database with this version's schema."""
-    migrate_sqlite(tmp_path / "db")
-    opened = SqliteDatabase(tmp_path / "db")
-    await opened.start()
-    yield opened
-    await opened.stop()
-
-
-@pytest.fixture
 def times() -> Times:
     """Clocks of one's own."""
     return Times()
 
 
 @pytest.fixture
-def clock(database: SqliteDatabase, times: Times, monkeypatch: pytest.MonkeyPatch) -> Clock:
+def clock(database: Database, times: Times, monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Looks at these clocks; the database's is the wall clock."""
 
     async def database_time(_: object) -> int:
@@ -59,7 +45,7 @@ def clock(database: SqliteDatabase, times: Times, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("jump", [DAY, -DAY, YEAR, 120.0, -120.0])
 async def test_a_job_that_removes_by_age_waits_for_as_long_after_a_jump(
-    database: SqliteDatabase, clock: Clock, times: Times, jump: float, caplog: pytest.LogCaptureFixture
+    database: Database, clock: Clock, times: Times, jump: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     runs: list[str] = []
 
@@ -96,12 +82,12 @@ async def test_a_clock_that_is_corrected_slowly_has_not_jumped(clock: Clock, tim
     assert clock.steady_for() > YEAR
 
 
-async def test_the_databases_own_clock_counts_too(database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_databases_own_clock_counts_too(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     clock, real = Clock(database), jobs.clock
     await clock.look()
     assert clock.steady_for() > YEAR
 
-    async def ahead(reader: SqliteDatabase) -> int:
+    async def ahead(reader: Database) -> int:
         return await real(reader) + 3600 * 1_000_000
 
     monkeypatch.setattr(jobs, "clock", ahead)
@@ -109,7 +95,7 @@ async def test_the_databases_own_clock_counts_too(database: SqliteDatabase, monk
     assert clock.steady_for() < YEAR
 
 
-async def test_a_clock_that_was_ahead_keeps_no_job_from_running(database: SqliteDatabase) -> None:
+async def test_a_clock_that_was_ahead_keeps_no_job_from_running(database: Database) -> None:
     async def take(lease_s: int = 120) -> int | None:
         return await database.write(lambda tx: jobs.take(tx, "test", owner="a", lease_s=lease_s, pause_s=3600))
 

@@ -11,8 +11,7 @@ import pytest
 
 from auth.policy import OpenPolicy
 from registry.db import jobs, outbox, uploads
-from registry.db.migrate import migrate_sqlite
-from registry.db.sqlite import SqliteDatabase
+from registry.db.connection import Database
 from registry.errors import UploadUnknown
 from registry.jobs.old_events import old_events
 from registry.jobs.orphans import orphans
@@ -32,10 +31,9 @@ NAME = RepositoryName("a/b")
 class Registry:
     """The parts that jobs work on."""
 
-    def __init__(self, folder: Path) -> None:
-        migrate_sqlite(folder / "db")
+    def __init__(self, folder: Path, database: Database) -> None:
         self.root = folder / "storage"
-        self.database = SqliteDatabase(folder / "db")
+        self.database = database
         self.driver = FilesystemDriver(self.root)
         blobs = Blobs(self.database, self.driver, OpenPolicy(), Contents(0))
         self.uploads = Uploads(self.database, self.driver, blobs, max_sessions=1000, expire_s=3600)
@@ -55,12 +53,10 @@ class Registry:
 
 
 @pytest.fixture
-async def registry(tmp_path: Path, anyio_backend: str) -> AsyncIterator[Registry]:
-    made = Registry(tmp_path)
+async def registry(tmp_path: Path, database: Database) -> AsyncIterator[Registry]:
+    made = Registry(tmp_path, database)
     await made.driver.start()
-    await made.database.start()
     yield made
-    await made.database.stop()
     await made.driver.close()
 
 

@@ -1,30 +1,20 @@
 """Maintenance as one process sees it, on a real database."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
 from registry.db import maintenance
-from registry.db.migrate import migrate_sqlite
-from registry.db.sqlite import SqliteDatabase
-from registry.errors import ReadOnly
+from registry.db.connection import Database
+from registry.errors import ReadOnly, Unavailable
 from registry.services.maintenance import Maintenance
+from tests.support.databases import Place
 
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-async def database(tmp_path: Path, anyio_backend: str) -> AsyncIterator[SqliteDatabase]:
-    migrate_sqlite(tmp_path / "db")
-    opened = SqliteDatabase(tmp_path / "db")
-    await opened.start()
-    yield opened
-    await opened.stop()
-
-
-async def begin(database: SqliteDatabase, message: str = "", retry_after: int = 30) -> None:
+async def begin(database: Database, message: str = "", retry_after: int = 30) -> None:
     await database.write(lambda tx: maintenance.begin(tx, message=message, retry_after=retry_after))
 
 
@@ -34,7 +24,7 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_it_is_known_at_the_start_and_found_out_later(database: SqliteDatabase) -> None:
+async def test_it_is_known_at_the_start_and_found_out_later(database: Database) -> None:
     await begin(database, "why", 7)
     one = Maintenance(database)
     await one.start()
@@ -54,10 +44,10 @@ async def test_it_is_known_at_the_start_and_found_out_later(database: SqliteData
 
 
 async def test_what_was_known_stays_true_while_the_database_does_not_answer(
-    tmp_path: Path, database: SqliteDatabase, caplog: pytest.LogCaptureFixture
+    place: Place, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     await begin(database)
-    other = SqliteDatabase(tmp_path / "db")
+    other = place.new()
     await other.start()
     one = Maintenance(other)
     await one.start()
@@ -69,7 +59,7 @@ async def test_what_was_known_stays_true_while_the_database_does_not_answer(
         await one.stop()
 
 
-async def test_said_again_it_changes_what_it_says_and_not_since_when(database: SqliteDatabase) -> None:
+async def test_said_again_it_changes_what_it_says_and_not_since_when(database: Database) -> None:
     await begin(database, "first", 1)
     first = await maintenance.find(database)
     await begin(database, "second", 2)
@@ -80,3 +70,25 @@ async def test_said_again_it_changes_what_it_says_and_not_since_when(database: S
     assert await database.write(maintenance.end)
     assert not await database.write(maintenance.end)
     assert await maintenance.find(database) is None
+
+
+async def test_before_it_was_ever_known_nothing_is_written(place: Place) -> None:
+    closed = place.new()
+    one = Maintenance(closed)
+    await one.start()
+    try:
+        with pytest.raises(Unavailable, match="not known yet"):
+            one.admit()
+        await closed.start()
+        await until(lambda: not is_refused(one))
+    finally:
+        await one.stop()
+        await closed.stop()
+
+
+def is_refused(maintenance: Maintenance) -> bool:
+    try:
+        maintenance.admit()
+    except Unavailable:
+        return True
+    return False

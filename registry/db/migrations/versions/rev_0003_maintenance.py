@@ -11,7 +11,7 @@ def upgrade() -> None:
     """Create the table."""
     op.create_table(
         "maintenance",
-        sa.Column("id", sa.SmallInteger(), nullable=False),
+        sa.Column("id", sa.SmallInteger(), autoincrement=False, nullable=False),
         sa.Column("since", sa.BigInteger(), nullable=False),
         sa.Column("message", sa.Text(), nullable=False),
         sa.Column("retry_after", sa.Integer(), nullable=False),
