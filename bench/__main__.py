@@ -19,9 +19,10 @@ from bench.report import FOOTNOTE, describe, machine
 from bench.sections import Section, Setting
 from bench.servers import PEERS, MissingPeer, Server, ServerFailed
 from bench.startup import StartUp
+from bench.takeover import TakeOver
 
 # What leaves much to be written back comes last, so that it does not slow others.
-SECTIONS: tuple[Section, ...] = (Comparison(), Encryption(), Growth(), StartUp(), Memory())
+SECTIONS: tuple[Section, ...] = (Comparison(), Encryption(), Growth(), StartUp(), TakeOver(), Memory())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from registry import __version__
-from registry.cli import check, maintenance, migrate, serve
+from registry.cli import check, maintenance, migrate, moving, serve, takeover
 from registry.cli.options import examples
 
 _EXAMPLES = examples(
@@ -47,6 +47,9 @@ def build() -> typer.Typer:
     app.command(epilog=check.EXAMPLES)(check.check)
     app.add_typer(maintenance.build(), name="maintenance")
     app.command(epilog=migrate.EXAMPLES)(migrate.migrate)
+    app.command("import", epilog=takeover.EXAMPLES)(takeover.take_over)
+    app.command(epilog=moving.EXPORT_EXAMPLES)(moving.export)
+    app.command(epilog=moving.LOAD_EXAMPLES)(moving.load)
     return app
 
 

@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from starlette.applications import Starlette
 from starlette.routing import Route
@@ -39,6 +40,7 @@ from registry.services.blobs import Blobs
 from registry.services.deletion import Deletion
 from registry.services.maintenance import Maintenance
 from registry.services.manifests import Manifests
+from registry.services.stores import Stores
 from registry.services.uploads import Uploads
 from registry.settings import Settings
 from registry.tracing import Tracing, start_tracing, untraced
@@ -85,6 +87,7 @@ def build_app(settings: Settings, instance: str, figures: Figures) -> Served:
             await runner.stop()
             await context.maintenance.stop()
             await context.database.stop()
+            await context.stores.close()
             await context.driver.close()
             if access_log is not None:
                 access_log.close()
@@ -123,6 +126,38 @@ def prepare(settings: Settings) -> Migrated:
     return migrated
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A registry as commands work on it, beside the servers that may run."""
+
+    database: Database
+    driver: BlobDriver
+    stores: Stores
+    blobs: Blobs
+    manifests: Manifests
+
+
+@asynccontextmanager
+async def open_registry(settings: Settings) -> AsyncIterator[Opened]:
+    """Open database and storage for a command. The schema must be this version's.
+
+    Raises:
+        Unavailable, StorageUnavailable: they can't be used.
+    """
+    database = place_of(settings).open()
+    driver = FilesystemDriver(settings.filesystem_root, reserve=settings.storage.filesystem.reserve)
+    stores = Stores(database, driver)
+    try:
+        await database.start()
+        await driver.start()
+        blobs = Blobs(database, driver, stores, OpenPolicy(), Contents(0))
+        yield Opened(database, driver, stores, blobs, Manifests(database, sparse=settings.manifests.sparse))
+    finally:
+        await database.stop()
+        await stores.close()
+        await driver.close()
+
+
 async def _try_storage(driver: BlobDriver) -> None:
     try:
         await driver.start()
@@ -139,25 +174,29 @@ def _build_access_log(settings: Settings, instance: str, figures: Figures) -> Ac
 
 
 def _build_context(settings: Settings, figures: Figures, tracing: Tracing | None) -> Context:
-    opened = place_of(settings).open()
+    unmeasured = place_of(settings).open()
     files = FilesystemDriver(settings.filesystem_root, reserve=settings.storage.filesystem.reserve)
-    database: Database = opened
-    driver: BlobDriver = files
-    if settings.metrics.enabled or tracing is not None:
-        part = untraced if tracing is None else tracing.part
-        database = MeasuredDatabase(opened, figures, part)
-        driver = MeasuredDriver(files, figures, part)
+    part = untraced if tracing is None else tracing.part
+    is_measured = settings.metrics.enabled or tracing is not None
+
+    def measured(driver: BlobDriver) -> BlobDriver:
+        return MeasuredDriver(driver, figures, part) if is_measured else driver
+
+    database: Database = MeasuredDatabase(unmeasured, figures, part) if is_measured else unmeasured
+    driver = measured(files)
+    stores = Stores(database, driver, measured)
     policy = OpenPolicy()
     contents = Contents(settings.storage.cache)
-    figures.follow(lambda: opened.batches, "database_batches")
+    figures.follow(lambda: unmeasured.batches, "database_batches")
     figures.follow(lambda: contents.hits, "cache_hits", "blobs")
     figures.follow(lambda: contents.misses, "cache_misses", "blobs")
     figures.follow(lambda: contents.used, "cache_bytes", "blobs")
-    blobs = Blobs(database, driver, policy, contents)
+    blobs = Blobs(database, driver, stores, policy, contents)
     return Context(
         settings=settings,
         database=database,
         driver=driver,
+        stores=stores,
         contents=contents,
         policy=policy,
         blobs=blobs,

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from registry.db.connection import Database
+from registry.db.migrate import migrate_sqlite
 from tests.support import databases
 from tests.support.databases import DIALECTS, Place
 from tests.support.server import Connect, Server, ServerFactory, new_client
@@ -51,6 +52,14 @@ def client(server: Server) -> Iterator[httpx.Client]:
     """A blocking HTTP client of the shared server; redirects are not followed. One for all: making one takes long."""
     with new_client(server) as connected:
         yield connected
+
+
+@pytest.fixture(scope="session")
+def new_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder of a new registry that no server runs on: to be copied, since making one takes long."""
+    folder = tmp_path_factory.mktemp("new") / "data"
+    migrate_sqlite(folder / "stowage.sqlite3")
+    return folder
 
 
 @pytest.fixture

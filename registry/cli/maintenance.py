@@ -1,25 +1,19 @@
 """`stowage maintenance`: make the registry read-only, and writable again."""
 
-import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 from pydantic import TypeAdapter, ValidationError
 
-from registry.cli.options import ConfigOption, DataOption, JsonOption, examples, fail, settings_of
+from registry.cli.opened import in_database, registry_settings
+from registry.cli.options import ConfigOption, DataOption, JsonOption, examples, fail
 from registry.db import maintenance
-from registry.db.connection import Database
 from registry.db.maintenance import MaintenanceRow
-from registry.db.migrate import REVISION
-from registry.db.place import Place, place_of
+from registry.db.place import place_of
 from registry.errors import Unavailable
 from registry.setting_types import Duration
-
-T = TypeVar("T")
 
 _LONGEST_MESSAGE = 500
 _LONGEST_RETRY_AFTER_S = 86400
@@ -83,8 +77,9 @@ def on(
     data: DataOption = None,
 ) -> None:
     """Make the registry read-only. Said again, it changes message and time."""
-    _in_database(
-        _place(config, data),
+    settings = registry_settings(config, data)
+    in_database(
+        settings,
         lambda database: database.write(
             lambda transaction: maintenance.begin(transaction, message=message, retry_after=retry_after), reserve=True
         ),
@@ -94,15 +89,16 @@ def on(
 
 def off(config: ConfigOption = None, data: DataOption = None) -> None:
     """Let the registry be written to again."""
-    was_on = _in_database(_place(config, data), lambda database: database.write(maintenance.end, reserve=True))
+    settings = registry_settings(config, data)
+    was_on = in_database(settings, lambda database: database.write(maintenance.end, reserve=True))
     typer.echo("maintenance is off" if was_on else "maintenance was off already")
 
 
 def status(config: ConfigOption = None, data: DataOption = None, as_json: JsonOption = False) -> None:
     """Say whether the registry is read-only, since when and why."""
-    place = _place(config, data)
+    settings = registry_settings(config, data)
     try:
-        found = place.inspect().maintenance
+        found = place_of(settings).inspect().maintenance
     except Unavailable as error:
         fail(str(error))
     typer.echo(json.dumps(described(found)) if as_json else told(found))
@@ -130,38 +126,3 @@ def told(found: MaintenanceRow | None) -> str:
 
 def _time(microseconds: int) -> str:
     return datetime.fromtimestamp(microseconds // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _place(config: Path | None, data: Path | None) -> Place:
-    """Return a registry's database that can keep this, or end the command."""
-    place = place_of(settings_of(config, {"data": data}))
-    try:
-        place.make_way()  # on a full disk it can't even be read
-        found = place.inspect()
-    except Unavailable as error:
-        fail(str(error))
-    if found.revision is None:
-        fail(f"there is no registry's database at {place.name}: say --data or --config as for `stowage serve`")
-    has = f"the database {place.name} has schema {found.revision}"
-    if found.is_newer:
-        fail(f"{has}, which this version does not know: run a newer version")
-    if found.is_older:
-        fail(f"{has}, {REVISION} is needed: run `stowage migrate` first")
-    return place
-
-
-def _in_database(place: Place, work: Callable[[Database], Awaitable[T]]) -> T:
-    """Run `work` on the open database, or end the command with what is wrong."""
-
-    async def run() -> T:
-        database = place.open()
-        await database.start()
-        try:
-            return await work(database)
-        finally:
-            await database.stop()
-
-    try:
-        return asyncio.run(run())
-    except Unavailable as error:
-        fail(str(error))

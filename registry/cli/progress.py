@@ -1,34 +1,50 @@
 """What a person at a terminal sees while something takes long."""
 
+import shutil
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TextIO
 
 from registry.db.migrate import partial_copies
 
 _EVERY_S = 0.1
+_BAR = 20
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 @contextmanager
-def shown_copying(database: Path | None, stream: TextIO) -> Iterator[None]:
-    """Show on `stream`, if that is a terminal, how far the copy of the database has come that a migration makes.
-
-    Of a database that is no file none is made.
-    """
-    if database is None or not stream.isatty():
+def shown(line: Callable[[], str], stream: TextIO) -> Iterator[None]:
+    """Show on `stream`, if that is a terminal, what `line` returns, again and again; nothing while it returns ""."""
+    if not stream.isatty():
         yield
         return
     done = threading.Event()
-    watching = threading.Thread(target=_watch, args=(database, stream, done), name="progress")
+    watching = threading.Thread(target=_watch, args=(line, stream, done), name="progress")
     watching.start()
     try:
         yield
     finally:
         done.set()
         watching.join()  # before anything forks
+
+
+def shown_copying(database: Path | None, stream: TextIO) -> AbstractContextManager[None]:
+    """Show on `stream`, if that is a terminal, how far the copy of the database has come that a migration makes.
+
+    Of a database that is no file none is made.
+    """
+    return nullcontext() if database is None else shown(lambda: _copying(database), stream)
+
+
+def bar(done: int, total: int) -> str:
+    """Return how much of something is done as a bar; empty if nobody knows how much there is."""
+    if total <= 0:
+        return ""
+    part = min(done / total, 1.0)
+    full = int(part * _BAR)
+    return f"[{'#' * full}{'.' * (_BAR - full)}] {part:4.0%} "
 
 
 def size(count: int) -> str:
@@ -39,18 +55,26 @@ def size(count: int) -> str:
     return f"{amount:.1f} {_UNITS[unit]}" if unit else f"{count} B"
 
 
-def _watch(database: Path, stream: TextIO, done: threading.Event) -> None:
-    shown = False
+def _watch(line: Callable[[], str], stream: TextIO, done: threading.Event) -> None:
+    was_shown = False
     while not done.wait(_EVERY_S):
-        copied = _size_of(*partial_copies(database))
-        if copied:
-            whole = max(copied, _size_of(database))
-            stream.write(f"\rputting a copy of the database aside: {size(copied)} of {size(whole)}\x1b[K")
+        text = line()
+        if text:
+            width = shutil.get_terminal_size().columns
+            stream.write(f"\r{text[: width - 1]}\x1b[K")
             stream.flush()
-            shown = True
-    if shown:
+            was_shown = True
+    if was_shown:
         stream.write("\r\x1b[K")
         stream.flush()
+
+
+def _copying(database: Path) -> str:
+    copied = _size_of(*partial_copies(database))
+    if not copied:
+        return ""
+    whole = max(copied, _size_of(database))
+    return f"putting a copy of the database aside: {size(copied)} of {size(whole)}"
 
 
 def _size_of(*files: Path) -> int:

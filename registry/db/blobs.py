@@ -101,12 +101,13 @@ _INSERT = Statement(
         key=parameter("key"),
         state=GOOD,
         created_at=now(),
+        verified_at=now(),
     )
 )
 _MOVE = Statement(
     update(blobs)
     .where(blobs.c.id == parameter("blob_id"))
-    .values(size=parameter("size"), store=parameter("store"), key=parameter("key"), state=GOOD)
+    .values(size=parameter("size"), store=parameter("store"), key=parameter("key"), state=GOOD, verified_at=now())
 )
 _linked = {"linked_at": now(), "held_until": now() + literal(HOLD_US)}
 
@@ -202,7 +203,7 @@ async def find_several(transaction: Transaction, repository_id: int, digests: li
 
 
 async def insert_blob(transaction: Transaction, *, digest: Digest, size: int, store: str, key: str) -> Blob:
-    """Record a digest that is not there yet."""
+    """Record a digest that is not there yet, and whose bytes were hashed."""
     await transaction.run(_INSERT, digest=digest, size=size, store=store, key=key)
     blob = await find(transaction, digest)
     assert blob is not None  # noqa: S101 - inserted above, in this transaction
@@ -210,7 +211,7 @@ async def insert_blob(transaction: Transaction, *, digest: Digest, size: int, st
 
 
 async def move(transaction: Transaction, blob_id: int, *, size: int, store: str, key: str) -> None:
-    """Record that a digest's bytes are elsewhere now, and good."""
+    """Record that a digest's bytes are elsewhere now, hashed and good."""
     await transaction.run(_MOVE, blob_id=blob_id, size=size, store=store, key=key)
 
 

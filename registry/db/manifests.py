@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import exists, insert, select, update
 
 from registry.db.connection import Reader, Transaction
 from registry.db.statements import Statement, now, one_of, parameter
 from registry.db.tables import (
+    manifest_children,
     manifests,
     repositories,
     tags,
@@ -125,6 +126,24 @@ _REFERRERS_ALL = Statement(_REFERRERS)
 _REFERRERS_OF_TYPE = Statement(_REFERRERS.where(manifests.c.artifact_type == parameter("artifact_type")))
 
 
+_parents = manifests.alias("parents")
+_ROOTS = Statement(
+    select(manifests.c.id, manifests.c.digest, manifests.c.subject.is_not(None))
+    .where(
+        manifests.c.repository_id == parameter("repository_id"),
+        manifests.c.id > parameter("after"),
+        manifests.c.deleted_at.is_(None),
+        ~exists().where(
+            manifest_children.c.child_id == manifests.c.id,
+            _parents.c.id == manifest_children.c.manifest_id,
+            _parents.c.deleted_at.is_(None),
+        ),
+    )
+    .order_by(manifests.c.id)
+    .limit(parameter("limit"))
+)
+
+
 async def head_by_tag(reader: Reader, name: RepositoryName, tag: Tag) -> ManifestHead | None:
     """Return what the tag names now, or None."""
     row = await reader.first(_HEAD_BY_TAG, name=name, tag=tag)
@@ -225,3 +244,12 @@ async def referrers(
             _REFERRERS_OF_TYPE, name=name, subject=subject, after=after, limit=limit, artifact_type=artifact_type
         )
     return [(row[0], row[1]) for row in rows]
+
+
+async def roots(reader: Reader, repository_id: int, *, after: int, limit: int) -> list[tuple[int, Digest, bool]]:
+    """Return manifests that no index of the repository lists, in order of ids greater than `after`.
+
+    Of each its id, its digest, and whether it refers to another manifest as its subject.
+    """
+    rows = await reader.all(_ROOTS, repository_id=repository_id, after=after, limit=limit)
+    return [(row[0], row[1], bool(row[2])) for row in rows]

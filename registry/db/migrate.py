@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from registry.db.reserve import is_full
 from registry.errors import NoSpace, Unavailable
 
-REVISION = "0003"
+REVISION = "0005"
 """The schema that this version needs: the newest in `registry.db.migrations`."""
 
 _PARTIAL = ".partial"
@@ -125,13 +125,25 @@ def _put_aside(path: Path, revision: str) -> Path:
     if not copy.exists():
         partial = path.with_name(f"{copy.name}{_PARTIAL}")
         partial.unlink(missing_ok=True)
-        raw = sqlite3.connect(path)
-        try:
-            raw.execute("VACUUM INTO ?", (str(partial),))
-        finally:
-            raw.close()
+        _vacuum_into(path, partial)
         os.rename(partial, copy)
     return copy
+
+
+def copy_database(path: Path, copy: Path) -> None:
+    """Write a consistent copy to a file that does not exist, while others may write. Raises Unavailable."""
+    try:
+        _vacuum_into(path, copy)
+    except sqlite3.Error as error:
+        raise Unavailable(f"the database {path} can't be copied to {copy}: {error}") from error
+
+
+def _vacuum_into(path: Path, copy: Path) -> None:
+    raw = sqlite3.connect(path)
+    try:
+        raw.execute("VACUUM INTO ?", (str(copy),))
+    finally:
+        raw.close()
 
 
 @contextmanager

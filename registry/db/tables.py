@@ -45,6 +45,8 @@ repositories = Table(
 )
 
 # One row a digest, whoever links it. `state`: 0 good, 1 quarantined (never served, replaced by the next push).
+# `verified_at`: when the bytes were last seen to hash to the digest; null for those that were only looked at, where
+# another registry had stored them.
 blobs = Table(
     "blobs",
     metadata,
@@ -55,6 +57,7 @@ blobs = Table(
     Column("key", Name, nullable=False),
     Column("state", SmallInteger, nullable=False, server_default=text("0")),
     Column("created_at", BigInteger, nullable=False),
+    Column("verified_at", BigInteger),
     Index(None, "store", "key"),
 )
 
@@ -218,4 +221,42 @@ maintenance = Table(
     Column("since", BigInteger, nullable=False),
     Column("message", Text, nullable=False),
     Column("retry_after", Integer, nullable=False),
+)
+
+# Storages of other registries whose blobs are served where they lie. `place`: a folder's path. `imported_at`: when a
+# run last came to its end. Until `finished_at` nothing in it may be deleted.
+stores = Table(
+    "stores",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("place", Text, nullable=False, unique=True),
+    Column("created_at", BigInteger, nullable=False),
+    Column("imported_at", BigInteger),
+    Column("finished_at", BigInteger),
+)
+
+# What was recorded of another registry, so that a second run brings back nothing that was deleted here. The repository
+# is a name: this outlives what it tells of, until the takeover is finished.
+imported_manifests = Table(
+    "imported_manifests",
+    metadata,
+    Column("store_id", Id, ForeignKey("stores.id"), nullable=False),
+    Column("repository", Name, nullable=False),
+    Column("digest", Name, nullable=False),
+    PrimaryKeyConstraint("store_id", "repository", "digest"),
+    sqlite_with_rowid=False,
+)
+
+# A tag as the takeover last set it, and when (`tags.updated_at`): one that differs now was changed here.
+imported_tags = Table(
+    "imported_tags",
+    metadata,
+    Column("store_id", Id, ForeignKey("stores.id"), nullable=False),
+    Column("repository", Name, nullable=False),
+    Column("tag", Name, nullable=False),
+    Column("digest", Name, nullable=False),
+    Column("set_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("store_id", "repository", "tag"),
+    sqlite_with_rowid=False,
 )

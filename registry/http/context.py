@@ -11,6 +11,7 @@ from registry.services.blobs import Blobs
 from registry.services.deletion import Deletion
 from registry.services.maintenance import Maintenance
 from registry.services.manifests import Manifests
+from registry.services.stores import Stores
 from registry.services.uploads import Uploads
 from registry.settings import Settings
 from storage.contents import Contents
@@ -24,6 +25,7 @@ class Context:
     settings: Settings
     database: Database
     driver: BlobDriver
+    stores: Stores
     contents: Contents
     policy: Policy
     blobs: Blobs

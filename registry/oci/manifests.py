@@ -14,7 +14,7 @@ from registry.oci import media_types
 from registry.oci.descriptors import Descriptor, annotations_of, guess_descriptor, media_type_of, parse_descriptor
 from registry.oci.strict_json import load_object
 
-__all__ = ["Manifest", "Reference", "Role", "parse_manifest"]
+__all__ = ["SCHEMA_1", "Manifest", "Reference", "Role", "parse_manifest"]
 
 
 class Role(enum.StrEnum):
@@ -63,7 +63,7 @@ class Manifest:
 _ROLES = {"config": Role.CONFIG, "layers": Role.LAYER, "blobs": Role.BLOB, "manifests": Role.CHILD}
 # What tools send when nobody told them the type, curl's default among them: as good as no Content-Type.
 _GENERIC = frozenset({"application/json", "application/octet-stream", "application/x-www-form-urlencoded"})
-_SCHEMA1 = (
+SCHEMA_1 = (
     "schemaVersion: schema 1 manifests are not supported: push with Docker 1.10 or newer, or with a client that writes"
     " OCI image manifests"
 )
@@ -215,7 +215,7 @@ def _type_of(document: dict[str, Any], content_type: str | None) -> str:
         raise ManifestInvalid(f"mediaType: is {written!r}, but the Content-Type header says {declared!r}")
     media_type = declared or (written.lower() if written else None) or _inferred_type(document)
     if media_type in media_types.SCHEMA1:
-        raise ManifestInvalid(_SCHEMA1)
+        raise ManifestInvalid(SCHEMA_1)
     # Types are the same in any case, but clients compare the header they are served with the field, letter by letter.
     return written if written and not media_types.is_manifest(media_type) else media_type
 
@@ -223,7 +223,7 @@ def _type_of(document: dict[str, Any], content_type: str | None) -> str:
 def _inferred_type(document: dict[str, Any]) -> str:
     version = document.get("schemaVersion")
     if type(version) is int and version == 1:
-        raise ManifestInvalid(_SCHEMA1)
+        raise ManifestInvalid(SCHEMA_1)
     manifests = document.get("manifests", 0)
     if isinstance(manifests, list) or (manifests is None and "config" not in document):
         return media_types.OCI_INDEX
@@ -239,7 +239,7 @@ def _require_schema_2(document: dict[str, Any]) -> None:
     if type(version) is not int or version not in (1, 2):
         raise ManifestInvalid("schemaVersion: must be 2")
     if version == 1:
-        raise ManifestInvalid(_SCHEMA1)
+        raise ManifestInvalid(SCHEMA_1)
 
 
 def _refuse(document: dict[str, Any], name: str, *, of: str) -> None:

@@ -18,19 +18,19 @@ _BOM = b"\xef\xbb\xbf"
 _STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 
 
-def load_object(content: bytes) -> dict[str, Any]:
+def load_object(content: bytes, *, max_containers: int = MAX_CONTAINERS) -> dict[str, Any]:
     r"""Parse `content` as one JSON object in UTF-8 without a byte order mark.
 
     Raises ManifestInvalid, and nothing else: for bytes that are not that, a field that appears twice in one object,
-    more than 64 levels, more than 200,000 objects and lists, NaN, infinities, and numbers that no double can hold or
-    that are over 400 characters long. Strings may hold lone surrogates, which were escaped (`"\ud800"`): whoever
-    stores a string must look.
+    more than 64 levels, more than `max_containers` objects and lists, NaN, infinities, and numbers that no double can
+    hold or that are over 400 characters long. Strings may hold lone surrogates, which were escaped (`"\ud800"`):
+    whoever stores a string must look.
     """
     if content.startswith(_BOM):
         raise ManifestInvalid("the manifest starts with a byte order mark: send UTF-8 without it")
     try:
         text = content.decode()
-        brackets = _count_brackets(text)
+        brackets = _count_brackets(text, max_containers)
         document = _DECODER.decode(text)
     except UnicodeDecodeError as error:
         raise ManifestInvalid(f"the manifest is not UTF-8: {error.reason} at byte {error.start}") from None
@@ -45,14 +45,14 @@ def load_object(content: bytes) -> dict[str, Any]:
     return document
 
 
-def _count_brackets(text: str) -> int:
+def _count_brackets(text: str, most: int) -> int:
     """Return how many objects and lists there may be, before memory and time are spent on them."""
     count = text.count("{") + text.count("[")
-    if count > MAX_CONTAINERS:  # strings may hold brackets too, an annotation with JSON in it many
+    if count > most:  # strings may hold brackets too, an annotation with JSON in it many
         bare = _STRING.sub("", text)
         count = bare.count("{") + bare.count("[")
-        if count > MAX_CONTAINERS:
-            raise ManifestInvalid(f"the manifest holds {count} objects and lists, at most {MAX_CONTAINERS} are allowed")
+        if count > most:
+            raise ManifestInvalid(f"the manifest holds {count} objects and lists, at most {most} are allowed")
     return count
 
 

@@ -11,10 +11,11 @@ from registry.db.connection import Database, Transaction
 from registry.errors import BlobUnknown, NoSpace
 from registry.oci.names import RepositoryName
 from registry.services import events
+from registry.services.stores import Stores
 from storage.contents import Contents
 from storage.digest import Digest, algorithm_of, digest_bytes, new_key
 from storage.driver import BlobDriver, ObjectReader, UploadWriter
-from storage.errors import ObjectMissing, StorageError, StorageUnavailable
+from storage.errors import ObjectMissing, StorageError
 from storage.memory import MemoryReader
 
 
@@ -32,11 +33,17 @@ class Pushed:
 
 
 class Blobs:
-    """Blobs, through the links that make them visible. `contents` keeps what small ones hold."""
+    """Blobs, through the links that make them visible. `contents` keeps what small ones hold.
 
-    def __init__(self, database: Database, driver: BlobDriver, policy: Policy, contents: Contents) -> None:
+    `driver` stores what is new; `stores` knows where everything else lies.
+    """
+
+    def __init__(
+        self, database: Database, driver: BlobDriver, stores: Stores, policy: Policy, contents: Contents
+    ) -> None:
         self._database = database
         self._driver = driver
+        self._stores = stores
         self._policy = policy
         self._contents = contents
 
@@ -54,7 +61,7 @@ class Blobs:
         if small and (content := self._contents.get(blob.key)) is not None:
             return MemoryReader(content)
         try:
-            reader = await self._driver_of(blob).open(blob.key)
+            reader = await (await self._stores.driver_of(blob.store)).open(blob.key)
         except ObjectMissing:
             raise _unknown(repository, digest) from None
         if reader.size != blob.size:
@@ -193,14 +200,9 @@ class Blobs:
         if blob.state != blobs.GOOD:
             return False
         try:
-            return await self._driver_of(blob).size(blob.key) == blob.size
+            return await (await self._stores.driver_of(blob.store)).size(blob.key) == blob.size
         except ObjectMissing:
             return False
-
-    def _driver_of(self, blob: Blob) -> BlobDriver:
-        if blob.store != self._driver.name:
-            raise StorageUnavailable(f"blob {blob.digest} lies in the store {blob.store!r}, which is not configured")
-        return self._driver
 
 
 async def _hold(transaction: Transaction, linked: LinkedBlob) -> bool:

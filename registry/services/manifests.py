@@ -67,43 +67,49 @@ class Manifests:
         async def work(transaction: Transaction) -> Accepted:
             repository_id = await repositories.find_or_create(transaction, push.repository)
             await _check_condition(transaction, repository_id, push)
-            edges, missing = await self._resolve(transaction, repository_id, manifest)
-            manifest_id = await _record(transaction, repository_id, manifest, push, edges)
+            edges, missing = await resolve(transaction, repository_id, manifest)
+            refused = [one.digest for one in missing if not may_be_missing(self._sparse, one)]
+            if refused:
+                raise ManifestReferenceUnknown(refused)
+            manifest_id = await record(transaction, repository_id, manifest, push, edges)
             await _move_tags(transaction, repository_id, manifest_id, manifest, push)
-            return Accepted(manifest, missing)
+            return Accepted(manifest, tuple(one.digest for one in missing))
 
         return await self._database.write(work)
 
-    async def _resolve(
-        self, transaction: Transaction, repository_id: int, manifest: Manifest
-    ) -> tuple[Edges, tuple[str, ...]]:
-        """Return the manifest's edges, and the digests that should be there and are not.
 
-        A child may be a blob: BuildKit's cache indexes list layers. A non-distributable layer may be absent; its edge
-        is kept all the same, for the day it is pushed.
-        """
-        digests = [reference.digest for reference in manifest.references]
-        found_blobs = await blobs.find_several(transaction, repository_id, digests) if digests else {}
-        children = [reference.digest for reference in manifest.references if reference.role is Role.CHILD]
-        found_children = await manifests.find_several(transaction, repository_id, children) if children else {}
-        edges = Edges([], [], [])
-        missing: list[Reference] = []
-        for reference in manifest.references:
-            if reference.role is Role.CHILD and reference.digest in found_children:
-                edges.children.append(_checked(reference, found_children))
-            elif reference.digest in found_blobs:
-                edges.blobs.append((reference.role, _checked(reference, found_blobs)))
-            else:
-                edges.sparse.append((reference.role, reference.digest))
-                if reference.distributable:
-                    missing.append(reference)
-        refused = [reference.digest for reference in missing if not self._may_be_missing(reference)]
-        if refused:
-            raise ManifestReferenceUnknown(refused)
-        return edges, tuple(reference.digest for reference in missing)
+async def resolve(
+    transaction: Transaction, repository_id: int, manifest: Manifest
+) -> tuple[Edges, tuple[Reference, ...]]:
+    """Return the manifest's edges, and what should be there and is not.
 
-    def _may_be_missing(self, reference: Reference) -> bool:
-        return self._sparse == "allow" or (self._sparse == "index" and reference.role is Role.CHILD)
+    A child may be a blob: BuildKit's cache indexes list layers. A non-distributable layer may be absent; its edge
+    is kept all the same, for the day it is pushed.
+
+    Raises:
+        ManifestInvalid: something has another size than the manifest says.
+    """
+    digests = [reference.digest for reference in manifest.references]
+    found_blobs = await blobs.find_several(transaction, repository_id, digests) if digests else {}
+    children = [reference.digest for reference in manifest.references if reference.role is Role.CHILD]
+    found_children = await manifests.find_several(transaction, repository_id, children) if children else {}
+    edges = Edges([], [], [])
+    missing: list[Reference] = []
+    for reference in manifest.references:
+        if reference.role is Role.CHILD and reference.digest in found_children:
+            edges.children.append(_checked(reference, found_children))
+        elif reference.digest in found_blobs:
+            edges.blobs.append((reference.role, _checked(reference, found_blobs)))
+        else:
+            edges.sparse.append((reference.role, reference.digest))
+            if reference.distributable:
+                missing.append(reference)
+    return edges, tuple(missing)
+
+
+def may_be_missing(sparse: Sparse, reference: Reference) -> bool:
+    """Say whether the settings accept a manifest although this is not there."""
+    return sparse == "allow" or (sparse == "index" and reference.role is Role.CHILD)
 
 
 async def _parse(push: ManifestPush) -> Manifest:
@@ -137,9 +143,10 @@ async def _check_condition(transaction: Transaction, repository_id: int, push: M
         raise PreconditionFailed("it is not what the request expects it to be", detail={"digest": current})
 
 
-async def _record(
+async def record(
     transaction: Transaction, repository_id: int, manifest: Manifest, push: ManifestPush, edges: Edges
 ) -> int:
+    """Record a manifest with its edges, or bring back one that was deleted, and return its id."""
     descriptor = None
     if manifest.subject is not None:
         descriptor = json.dumps(descriptor_of(manifest, push.digest, len(push.content)), separators=(",", ":"))

@@ -16,6 +16,7 @@ from bench.memory import Memory
 from bench.sections import Section
 from bench.servers import PEERS, Stowage
 from bench.startup import StartUp
+from bench.takeover import TakeOver
 
 Measure = Callable[..., list[dict[str, Any]]]
 
@@ -84,6 +85,13 @@ def test_start_up_is_measured_with_one_manifest_and_with_many(
     assert one["targets"] == []
     for each in (full, cold):
         assert [each["targets"][0]["value"]] == each["seconds"]
+
+
+def test_a_takeover_is_measured_twice(measure: Measure) -> None:
+    first, again = measure(TakeOver(images=25))
+    assert (first["name"], again["name"]) == ("import of 25 images", "import of 25 images, a second run")
+    assert first["seconds"] > 0
+    assert again["peak_mib"] > 10
 
 
 def test_memory_is_that_of_each_process(measure: Measure) -> None:

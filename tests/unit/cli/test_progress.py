@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.cli.progress import shown_copying, size
+from registry.cli.progress import bar, shown_copying, size
 
 
 class Terminal(io.StringIO):
@@ -43,3 +43,10 @@ def test_without_a_copy_or_a_person_nothing_is_written(tmp_path: Path) -> None:
 )
 def test_sizes_are_written_as_people_write_them(count: int, text: str) -> None:
     assert size(count) == text
+
+
+def test_a_bar_grows_to_its_end_and_not_beyond() -> None:
+    assert bar(5, 0) == ""
+    assert bar(0, 4) == f"[{'.' * 20}]   0% "
+    assert bar(1, 4) == f"[{'#' * 5}{'.' * 15}]  25% "
+    assert bar(9, 4) == f"[{'#' * 20}] 100% "

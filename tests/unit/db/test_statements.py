@@ -20,6 +20,7 @@ SCANS_ON_PURPOSE = {
     "uploads._COUNT": "figures tell how many there are; it stops at as many as its limit",
     "outbox._FORGET": "it looks at the oldest, a bounded number of them, in the order of their ids",
     "repositories._PAGE": "the catalog walks the index of names from where the page begins",
+    "stores._LAST": "the last by id: there are as many as registries were taken over",
 }
 
 

@@ -19,6 +19,7 @@ from registry.jobs.runner import Job, JobRunner, Lease, LeaseLost
 from registry.jobs.stale_uploads import stale_uploads
 from registry.oci.names import RepositoryName
 from registry.services.blobs import Blobs
+from registry.services.stores import Stores
 from registry.services.uploads import Chunk, Uploads
 from storage.contents import Contents
 from storage.digest import digest_bytes, new_hasher, new_key
@@ -35,7 +36,7 @@ class Registry:
         self.root = folder / "storage"
         self.database = database
         self.driver = FilesystemDriver(self.root)
-        blobs = Blobs(self.database, self.driver, OpenPolicy(), Contents(0))
+        blobs = Blobs(self.database, self.driver, Stores(self.database, self.driver), OpenPolicy(), Contents(0))
         self.uploads = Uploads(self.database, self.driver, blobs, max_sessions=1000, expire_s=3600)
 
     async def run(self, job: Job) -> None:

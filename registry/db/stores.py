@@ -1,0 +1,75 @@
+"""Stores of other registries: where they are, and how far their takeover is."""
+
+from typing import NamedTuple
+
+from sqlalchemy import select, update
+from sqlalchemy.dialects import postgresql
+
+from registry.db.connection import Reader, Transaction
+from registry.db.statements import Statement, now, parameter
+from registry.db.tables import stores
+
+
+class Store(NamedTuple):
+    """A store. `name` is what blobs' rows say. Times in microseconds since the epoch, None for what was not yet."""
+
+    id: int
+    name: str
+    place: str
+    imported_at: int | None
+    finished_at: int | None
+
+
+_COLUMNS = (stores.c.id, stores.c.name, stores.c.place, stores.c.imported_at, stores.c.finished_at)
+_BY_NAME = Statement(select(*_COLUMNS).where(stores.c.name == parameter("store")))
+_BY_PLACE = Statement(select(*_COLUMNS).where(stores.c.place == parameter("where")))
+_LAST = Statement(select(stores.c.id).order_by(stores.c.id.desc()).limit(1))
+_ADD = Statement(
+    postgresql.insert(stores)
+    .values(name=parameter("name"), place=parameter("place"), created_at=now())
+    .on_conflict_do_nothing()
+)
+_IMPORTED = Statement(update(stores).where(stores.c.id == parameter("store_id")).values(imported_at=now()))
+_FINISHED = Statement(
+    update(stores).where(stores.c.id == parameter("store_id"), stores.c.finished_at.is_(None)).values(finished_at=now())
+)
+_IS_FINISHED = Statement(select(stores.c.finished_at.is_not(None)).where(stores.c.name == parameter("store")))
+
+
+async def find(reader: Reader, name: str) -> Store | None:
+    """Return the store of that name, or None."""
+    row = await reader.first(_BY_NAME, store=name)
+    return None if row is None else Store(*row)
+
+
+async def find_at(reader: Reader, place: str) -> Store | None:
+    """Return the store at a place, or None."""
+    row = await reader.first(_BY_PLACE, where=place)
+    return None if row is None else Store(*row)
+
+
+async def find_or_add(transaction: Transaction, place: str) -> Store:
+    """Return the store at a place; it is known afterwards."""
+    found = await find_at(transaction, place)
+    if found is None:
+        last = await transaction.first(_LAST)
+        await transaction.run(_ADD, name=f"imported-{1 if last is None else last[0] + 1}", place=place)
+        found = await find_at(transaction, place)
+    assert found is not None  # noqa: S101 - added above
+    return found
+
+
+async def is_finished(reader: Reader, name: str) -> bool:
+    """Say whether the takeover of a store is finished: what it holds is ours to delete."""
+    row = await reader.first(_IS_FINISHED, store=name)
+    return row is not None and bool(row[0])
+
+
+async def mark_imported(transaction: Transaction, store_id: int) -> None:
+    """Write down that a run came to its end."""
+    await transaction.run(_IMPORTED, store_id=store_id)
+
+
+async def finish(transaction: Transaction, store_id: int) -> bool:
+    """End the takeover. Return False if it was ended before."""
+    return await transaction.run(_FINISHED, store_id=store_id) == 1

@@ -1,0 +1,154 @@
+"""The layout of CNCF distribution's storage, and a driver that serves blobs from where they lie in it.
+
+Source: distribution, `registry/storage/paths.go`. Keys are paths below `docker/registry/v2`, so that a row says which
+file is meant. Nothing is ever written there.
+"""
+
+import os
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
+
+from storage import beneath
+from storage.digest import Digest, Hasher, algorithm_of, encoded_of
+from storage.driver import StoredObject, UploadWriter
+from storage.errors import InvalidKey, ObjectMissing, StorageUnavailable
+from storage.filesystem import THREADS, FilesystemDriver
+from storage.filesystem_files import delete_file, explained
+from storage.filesystem_reader import READ_NOW_LIMIT, FilesystemReader
+from storage.filesystem_threads import Threads
+
+LAYOUT = "docker/registry/v2"
+"""Where everything is, below the root that the registry's configuration names."""
+
+_KEY = re.compile(r"blobs/(?:sha256/([0-9a-f]{2})/\1[0-9a-f]{62}|sha512/([0-9a-f]{2})/\2[0-9a-f]{126})/data\Z")
+
+
+def key_of(digest: Digest) -> str:
+    """Return the path, below LAYOUT, of the file that holds the bytes with this digest."""
+    encoded = encoded_of(digest)
+    return f"blobs/{algorithm_of(digest)}/{encoded[:2]}/{encoded}/data"
+
+
+class DistributionDriver:
+    """A BlobDriver for blobs that another registry has stored: it reads, and deletes what it may.
+
+    Args:
+        name: of the store.
+        root: the other registry's `rootdirectory`.
+        may_delete: asked before each deletion; while it says no, `delete` raises StorageUnavailable.
+    """
+
+    def __init__(self, name: str, root: Path, may_delete: Callable[[], Awaitable[bool]]) -> None:
+        self._name = name
+        self._root = os.path.join(os.path.realpath(root), LAYOUT)
+        self._may_delete = may_delete
+        self._listing = FilesystemDriver(Path(self._root))
+        self._threads = Threads(THREADS)
+        self._scratch = memoryview(bytearray(READ_NOW_LIMIT))
+
+    @property
+    def name(self) -> str:
+        """What a blob's row records as its store."""
+        return self._name
+
+    async def start(self) -> None:
+        """Like `check`."""
+        await self.check()
+
+    async def check(self) -> None:
+        """Look at the folder. Raises StorageUnavailable."""
+        self._check_there()
+
+    async def close(self) -> None:
+        """End the threads. Readers must be closed before."""
+        await self._threads.close()
+        await self._listing.close()
+
+    async def open(self, key: str) -> FilesystemReader:
+        """Open an object. Raises ObjectMissing, InvalidKey, StorageUnavailable."""
+        try:
+            descriptor = beneath.open_file(self._root, _checked(key))
+        except FileNotFoundError:
+            raise self._missing(key) from None
+        try:
+            with explained("look at", key):
+                return FilesystemReader(descriptor, key, self._threads, self._scratch)
+        except StorageUnavailable:
+            os.close(descriptor)
+            raise
+
+    async def size(self, key: str) -> int:
+        """Return an object's size in bytes. Raises like `open`."""
+        try:
+            return beneath.size_of(self._root, _checked(key))
+        except FileNotFoundError:
+            raise self._missing(key) from None
+
+    async def delete(self, key: str) -> None:
+        """Delete an object and its folder, durably, in a thread.
+
+        Raises InvalidKey, and StorageUnavailable while the takeover is not finished.
+        """
+        _checked(key)
+        if not await self._may_delete():
+            raise StorageUnavailable(
+                f"cannot delete {key} of the store {self._name}: its takeover is not finished, "
+                "and the registry that it belongs to may still need it"
+            )
+        await self._threads.run(self._delete, key)
+        self._check_there()
+
+    async def objects(self, after: str = "") -> AsyncIterator[StoredObject]:
+        """List objects by key, those of manifests too."""
+        async for found in self._listing.objects(after):
+            if _KEY.match(found.name):
+                yield found
+
+    async def uploads(self) -> AsyncIterator[StoredObject]:
+        """List nothing: uploads there are the other registry's."""
+        none: tuple[StoredObject, ...] = ()
+        for upload in none:
+            yield upload
+
+    async def create_upload(self, upload_id: str) -> str:
+        """Raise StorageUnavailable: nothing is written here."""
+        self._refuse()
+
+    async def open_upload(self, upload_id: str, state: str, offset: int, hasher: Hasher) -> UploadWriter:
+        """Raise StorageUnavailable: nothing is written here."""
+        self._refuse()
+
+    async def remove_upload(self, upload_id: str, state: str) -> None:
+        """Raise StorageUnavailable: uploads here are the other registry's."""
+        self._refuse()
+
+    def _delete(self, key: str) -> None:
+        folder = os.path.dirname(key)
+        try:
+            os.close(beneath.open_folder(self._root, folder))
+        except FileNotFoundError:
+            return
+        delete_file(self._root, key)
+        with suppress(OSError):  # somebody put something beside it: it stays
+            os.rmdir(os.path.join(self._root, folder))
+
+    def _missing(self, key: str) -> ObjectMissing:
+        self._check_there()
+        return ObjectMissing(f"{key} does not exist")
+
+    def _check_there(self) -> None:
+        """Raise StorageUnavailable if the whole store is gone, say unmounted: then nothing is known to be missing."""
+        with explained("look at", f"the store {self._name}, {self._root}"):
+            os.stat(os.path.join(self._root, "blobs"))
+
+    def _refuse(self) -> NoReturn:
+        raise StorageUnavailable(f"the store {self._name} belongs to another registry: nothing is written there")
+
+
+def _checked(key: str) -> str:
+    if _KEY.match(key) is None:
+        raise InvalidKey(f"not a key of this store: {key[:200]!r}")
+    return key

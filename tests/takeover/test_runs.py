@@ -1,0 +1,81 @@
+"""Runs that are killed, and the end of a takeover."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bench.takeover import write_storage
+from tests.cli.commands import printed, refused, stowage
+from tests.support.server import ROOT
+from tests.takeover.conftest import Ours, findings
+
+_IMAGES = 150
+_COUNTS = "SELECT (SELECT count(*) FROM tags), (SELECT count(*) FROM manifests), (SELECT count(*) FROM blobs)"
+
+
+@pytest.mark.parametrize("copy", [False, True], ids=["in place", "copied"])
+def test_a_run_that_is_killed_goes_on_where_it_was(tmp_path: Path, ours: Ours, copy: bool) -> None:
+    there = tmp_path / "there"
+    write_storage(there, _IMAGES)
+    more = ("--copy",) if copy else ()
+    command = [sys.executable, "-m", "registry", "import", "--from", str(there), "--data", str(ours.data), *more]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not ours.rows("SELECT count(*) FROM tags")[0][0]:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.002)
+    process.kill()
+    assert process.wait() == -9, "it was over too soon to be killed"
+    (tags, _, _), *_ = ours.rows(_COUNTS)
+    assert 0 < tags < _IMAGES
+    assert ours.rows("SELECT imported_at FROM stores") == [(None,)]
+    assert "no import" in refused("import", "--from", str(there), "--data", str(ours.data), "--finish", "--yes")
+
+    report = ours.take_over(there, *more)
+    assert findings(report) == findings(report, "kept") == []
+    assert report["tags"] == _IMAGES - tags
+    assert ours.rows(_COUNTS) == [(_IMAGES, _IMAGES, 2 * _IMAGES)]
+    assert ours.rows("SELECT count(*) FROM tag_history WHERE ended_at IS NULL") == [(_IMAGES,)]
+    assert ours.rows("SELECT count(*) FROM manifest_blobs") == [(2 * _IMAGES,)]
+    assert ours.rows("PRAGMA foreign_key_check") == []
+    if copy:
+        keys = {row[0] for row in ours.rows("SELECT key FROM blobs WHERE store = 'filesystem'")}
+        there_are = {str(file.relative_to(ours.data / "storage")) for file in ours.stored()}
+        assert keys <= there_are
+        # What the kill left is swept later, and is as much as was copied at once.
+        assert len(there_are - keys) <= 8
+
+
+def test_a_takeover_ends_when_somebody_says_so(tmp_path: Path, ours: Ours) -> None:
+    there = tmp_path / "there"
+    write_storage(there, 12)
+    data = ("--from", str(there), "--data", str(ours.data))
+    assert "no import" in refused("import", *data, "--finish", "--yes")
+    ours.take_over(there)
+    not_asked = stowage("import", *data, "--finish")
+    assert (not_asked.returncode, not_asked.stdout) == (1, "")
+    assert "may delete layers" in not_asked.stderr and "--yes" in not_asked.stderr
+    assert ours.rows("SELECT finished_at FROM stores") == [(None,)]
+    for wrong in (("--finish", "--copy"), ("--finish", "--dry-run"), ("--yes",)):
+        assert "--finish" in refused("import", *data, *wrong, status=2)
+
+    assert printed("import", *data, "--finish", "--yes") == f"the takeover of {there} is finished"
+    assert ours.rows("SELECT (SELECT count(*) FROM imported_tags) + (SELECT count(*) FROM imported_manifests)") == [
+        (0,)
+    ]
+    assert "finished already" in printed("import", *data, "--finish", "--yes")
+    assert "was finished" in refused("import", *data)
+    assert ours.rows("SELECT count(*) FROM tags") == [(12,)]
+
+
+def test_people_are_told_what_to_do_next(tmp_path: Path, ours: Ours) -> None:
+    there = tmp_path / "there"
+    write_storage(there, 1)
+    said = printed("import", "--from", str(there), "--data", str(ours.data))
+    assert "1 new, 0 moved" in said
+    assert "garbage collection off" in said and "--finish" in said
+    nothing = refused("import", "--from", str(there), "--data", str(tmp_path / "none"))
+    assert "there is no registry's database" in nothing
