@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from bench.collection import Collection
 from bench.comparison import Comparison
 from bench.encryption import Encryption
 from bench.filling import Inconsistent
@@ -22,7 +23,7 @@ from bench.startup import StartUp
 from bench.takeover import TakeOver
 
 # What leaves much to be written back comes last, so that it does not slow others.
-SECTIONS: tuple[Section, ...] = (Comparison(), Encryption(), Growth(), StartUp(), TakeOver(), Memory())
+SECTIONS: tuple[Section, ...] = (Comparison(), Encryption(), Growth(), StartUp(), TakeOver(), Collection(), Memory())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -24,9 +24,11 @@ from registry.http.observer import Observer
 from registry.http.proxies import TrustedProxies
 from registry.http.routes import ROUTES
 from registry.http.server import Served
+from registry.jobs import collect as collect_job
 from registry.jobs import old_events as old_events_job
 from registry.jobs import orphans as orphans_job
 from registry.jobs import stale_uploads as stale_uploads_job
+from registry.jobs.collect import collect
 from registry.jobs.old_events import old_events
 from registry.jobs.orphans import orphans
 from registry.jobs.runner import JobRunner
@@ -37,9 +39,11 @@ from registry.metrics.families import NO_ROUTE, Layout, families
 from registry.metrics.figures import Figures
 from registry.metrics.storage import MeasuredDriver
 from registry.services.blobs import Blobs
+from registry.services.collection import Collector
 from registry.services.deletion import Deletion
 from registry.services.maintenance import Maintenance
 from registry.services.manifests import Manifests
+from registry.services.retention import rules_of
 from registry.services.stores import Stores
 from registry.services.uploads import Uploads
 from registry.settings import Settings
@@ -55,7 +59,8 @@ _PAGES = {"/healthz": "healthz", "/readyz": "readyz", "/metrics": "metrics"}
 def new_board() -> Board:
     """Return the memory that the workers of a server count in."""
     names = (*(route.name for route in ROUTES), *_PAGES.values(), NO_ROUTE)
-    return Board(Layout(families(names, [stale_uploads_job.NAME, orphans_job.NAME, old_events_job.NAME])))
+    jobs = [one.NAME for one in (stale_uploads_job, orphans_job, old_events_job, collect_job)]
+    return Board(Layout(families(names, jobs)))
 
 
 def build_app(settings: Settings, instance: str, figures: Figures) -> Served:
@@ -150,7 +155,8 @@ async def open_registry(settings: Settings) -> AsyncIterator[Opened]:
     try:
         await database.start()
         await driver.start()
-        blobs = Blobs(database, driver, stores, OpenPolicy(), Contents(0))
+        hold_s = settings.collection.hold
+        blobs = Blobs(database, driver, stores, OpenPolicy(), Contents(0), hold_s=hold_s)
         yield Opened(database, driver, stores, blobs, Manifests(database, sparse=settings.manifests.sparse))
     finally:
         await database.stop()
@@ -191,7 +197,8 @@ def _build_context(settings: Settings, figures: Figures, tracing: Tracing | None
     figures.follow(lambda: contents.hits, "cache_hits", "blobs")
     figures.follow(lambda: contents.misses, "cache_misses", "blobs")
     figures.follow(lambda: contents.used, "cache_bytes", "blobs")
-    blobs = Blobs(database, driver, stores, policy, contents)
+    hold_s = settings.collection.hold
+    blobs = Blobs(database, driver, stores, policy, contents, hold_s=hold_s)
     return Context(
         settings=settings,
         database=database,
@@ -208,20 +215,27 @@ def _build_context(settings: Settings, figures: Figures, tracing: Tracing | None
             expire_s=settings.uploads.expire,
         ),
         manifests=Manifests(database, sparse=settings.manifests.sparse),
-        deletion=Deletion(database),
+        deletion=Deletion(database, hold_s=hold_s),
         maintenance=Maintenance(database),
     )
 
 
 def _build_runner(context: Context, figures: Figures) -> JobRunner:
     settings, database, driver = context.settings, context.database, context.driver
+    jobs = [
+        stale_uploads(database, driver, context.uploads, expire_s=settings.uploads.expire),
+        orphans(database, driver),
+        old_events(database, keep_s=settings.events.keep),
+    ]
+    if settings.collection.enabled:
+        collector = Collector(database, context.stores, rules_of(settings), rate=settings.collection.rate)
+        figures.follow(lambda: collector.objects, "collection_objects")
+        figures.follow(lambda: collector.bytes, "collection_bytes")
+        age_s = max(settings.collection.grace, 2 * settings.collection.hold)
+        jobs.append(collect(collector, every_s=settings.collection.interval, age_s=age_s))
     return JobRunner(
         database,
-        [
-            stale_uploads(database, driver, context.uploads, expire_s=settings.uploads.expire),
-            orphans(database, driver),
-            old_events(database, keep_s=settings.events.keep),
-        ],
+        jobs,
         owner=str(uuid.uuid4()),
         paused=lambda: context.maintenance.on,
         record=figures.job,

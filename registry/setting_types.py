@@ -51,6 +51,9 @@ def masked(text: str) -> str:
 Duration = Annotated[int, BeforeValidator(_seconds), Field(ge=1)]
 """Whole seconds, written `90s`, `15m`, `24h`, `14d`, `4w`."""
 
+DurationOrNone = Annotated[int, BeforeValidator(_seconds), Field(ge=0)]
+"""The same, and `0s` for none."""
+
 Size = Annotated[int, BeforeValidator(_bytes), Field(ge=0)]
 """Bytes, written `4194304`, `512KiB`, `4MiB`."""
 

@@ -21,6 +21,7 @@ from pydantic_settings import (
 )
 
 from registry.database_settings import DatabaseSettings
+from registry.retention_settings import CollectionSettings, HistorySettings
 from registry.setting_types import Duration, Networks, Section, Size, masked
 from registry.watching_settings import LogSettings, MetricsSettings, OperationsSettings, TracingSettings
 
@@ -195,6 +196,8 @@ class Settings(BaseSettings):
     uploads: UploadSettings = UploadSettings()
     listings: ListingSettings = ListingSettings()
     events: EventSettings = EventSettings()
+    collection: CollectionSettings = CollectionSettings()
+    history: HistorySettings = HistorySettings()
     logs: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
     operations: OperationsSettings = OperationsSettings()

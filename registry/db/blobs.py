@@ -1,10 +1,16 @@
-"""Blobs and the links that make them visible in repositories."""
+"""Blobs and the links that make them visible in repositories.
+
+Where `hold` is an argument, it is how long content stays that a client was told exists, in microseconds. A new hold
+lasts twice as long, so that an answer "it exists" rarely has to write.
+"""
 
 from typing import NamedTuple
 
-from sqlalchemy import and_, case, exists, insert, literal, select, update
+from sqlalchemy import BigInteger, and_, case, cast, exists, insert, literal, select, update
 from sqlalchemy.dialects import postgresql
 
+from registry.db import candidates
+from registry.db.candidates import Cause, Kind
 from registry.db.connection import Reader, Transaction
 from registry.db.statements import Statement, now, one_of, parameter
 from registry.db.tables import blobs, links, manifest_blobs, manifests, repositories
@@ -13,12 +19,6 @@ from storage.digest import Digest
 
 GOOD = 0
 QUARANTINED = 1
-
-HOLD_US = 2 * 3600 * 1_000_000
-"""How long a new hold lasts. Twice what is promised, so that an answer "it exists" rarely has to write."""
-
-PROMISE_US = HOLD_US // 2
-"""How long content stays that a client was told exists."""
 
 
 class Blob(NamedTuple):
@@ -63,7 +63,7 @@ _FIND_LINKED = Statement(_LINKED, hot=True)
 _FIND_LINKED_WITH_HOLD = Statement(
     _LINKED.add_columns(
         and_(
-            links.c.held_until < now() + literal(PROMISE_US),
+            links.c.held_until < now() + parameter("hold"),
             ~exists()
             .where(
                 manifest_blobs.c.repository_id == links.c.repository_id,
@@ -109,7 +109,8 @@ _MOVE = Statement(
     .where(blobs.c.id == parameter("blob_id"))
     .values(size=parameter("size"), store=parameter("store"), key=parameter("key"), state=GOOD, verified_at=now())
 )
-_linked = {"linked_at": now(), "held_until": now() + literal(HOLD_US)}
+_NEW_HOLD = now() + literal(2) * cast(parameter("hold"), BigInteger)
+_linked = {"linked_at": now(), "held_until": _NEW_HOLD}
 
 
 def _linking(insertion: postgresql.Insert) -> Statement:
@@ -149,8 +150,20 @@ _HOLD = Statement(
         links.c.repository_id == parameter("repository"),
         links.c.blob_id == parameter("blob"),
         links.c.deleted_at.is_(None),
+        exists().where(blobs.c.id == links.c.blob_id, blobs.c.key == parameter("key")),
     )
-    .values(held_until=now() + literal(HOLD_US))
+    .values(held_until=_NEW_HOLD)
+)
+_HOLD_OF = Statement(
+    update(links)
+    .where(
+        links.c.repository_id == parameter("repository"),
+        links.c.blob_id.in_(
+            select(manifest_blobs.c.blob_id).where(manifest_blobs.c.manifest_id == parameter("manifest_id"))
+        ),
+        links.c.held_until < now() + cast(parameter("hold"), BigInteger),
+    )
+    .values(held_until=now() + cast(parameter("hold"), BigInteger))
 )
 _UNLINK = Statement(
     update(links)
@@ -190,9 +203,11 @@ async def find_linked(reader: Reader, name: RepositoryName, digest: Digest) -> L
     return None if row is None else LinkedBlob(row[0], Blob(*row[1:]), hold_due=False)
 
 
-async def find_linked_with_hold(reader: Reader, name: RepositoryName, digest: Digest) -> LinkedBlob | None:
+async def find_linked_with_hold(
+    reader: Reader, name: RepositoryName, digest: Digest, *, hold: int
+) -> LinkedBlob | None:
     """Like `find_linked`, and say whether the hold has to be renewed before a client is told that the blob exists."""
-    row = await reader.first(_FIND_LINKED_WITH_HOLD, name=name, digest=digest)
+    row = await reader.first(_FIND_LINKED_WITH_HOLD, name=name, digest=digest, hold=hold)
     return None if row is None else LinkedBlob(row[0], Blob(*row[1:-1]), hold_due=bool(row[-1]))
 
 
@@ -215,25 +230,35 @@ async def move(transaction: Transaction, blob_id: int, *, size: int, store: str,
     await transaction.run(_MOVE, blob_id=blob_id, size=size, store=store, key=key)
 
 
-async def link(transaction: Transaction, repository_id: int, blob_id: int) -> None:
-    """Make a blob visible in a repository and hold it."""
-    await transaction.run(_LINK, repository_id=repository_id, blob_id=blob_id)
+async def link(transaction: Transaction, repository_id: int, blob_id: int, *, hold: int) -> None:
+    """Make a blob visible in a repository, hold it, and queue it for collection until something refers to it."""
+    await transaction.run(_LINK, repository_id=repository_id, blob_id=blob_id, hold=hold)
+    await candidates.add(transaction, Kind.LINK, repository_id, blob_id, Cause.UPLOADED)
 
 
-async def link_stored(transaction: Transaction, repository_id: int, blob: Blob) -> bool:
+async def link_stored(transaction: Transaction, repository_id: int, blob: Blob, *, hold: int) -> bool:
     """Like `link`, if the blob is still where `blob` says, and good. Return False if not."""
-    found = await transaction.run(_LINK_STORED, repository_id=repository_id, blob_id=blob.id, key=blob.key)
-    return found == 1
+    found = await transaction.run(_LINK_STORED, repository_id=repository_id, blob_id=blob.id, key=blob.key, hold=hold)
+    if found != 1:
+        return False
+    await candidates.add(transaction, Kind.LINK, repository_id, blob.id, Cause.UPLOADED)
+    return True
 
 
-async def hold(transaction: Transaction, repository_id: int, blob_id: int) -> bool:
-    """Hold a link anew. Return False if it was deleted meanwhile."""
-    return await transaction.run(_HOLD, repository=repository_id, blob=blob_id) == 1
+async def hold_link(transaction: Transaction, repository_id: int, blob: Blob, *, hold: int) -> bool:
+    """Hold a link anew. Return False if it was deleted or collected meanwhile: ids may be used again, keys are not."""
+    return await transaction.run(_HOLD, repository=repository_id, blob=blob.id, key=blob.key, hold=hold) == 1
+
+
+async def hold_of(transaction: Transaction, repository_id: int, manifest_id: int, *, hold: int) -> None:
+    """Hold what a manifest refers to for `hold`: while the manifest was there, "it exists" was told without holding."""
+    await transaction.run(_HOLD_OF, repository=repository_id, manifest_id=manifest_id, hold=hold)
 
 
 async def unlink(transaction: Transaction, repository_id: int, blob_id: int) -> None:
-    """Hide a blob from a repository."""
+    """Hide a blob from a repository, and queue it for collection."""
     await transaction.run(_UNLINK, repository=repository_id, blob=blob_id)
+    await candidates.add(transaction, Kind.LINK, repository_id, blob_id, Cause.DELETED)
 
 
 async def known_keys(reader: Reader, store: str, keys: list[str]) -> set[str]:

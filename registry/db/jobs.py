@@ -16,11 +16,10 @@ _ENSURE = Statement(
     .values(name=parameter("name"), owner=parameter("owner"), generation=0, lease_until=0, due_at=0)
     .on_conflict_do_nothing(index_elements=[jobs.c.name])
 )
-_TAKE = Statement(
+_taking = (
     update(jobs)
     .where(
         jobs.c.name == parameter("job"),
-        or_(jobs.c.due_at <= now(), jobs.c.due_at > now() + literal(2) * parameter("pause")),
         or_(jobs.c.lease_until <= now(), jobs.c.lease_until > now() + literal(2) * parameter("lease")),
     )
     .values(
@@ -28,6 +27,9 @@ _TAKE = Statement(
     )
     .returning(jobs.c.generation)
 )
+_TAKE_ANYWAY = Statement(_taking)
+_TAKE = Statement(_taking.where(or_(jobs.c.due_at <= now(), jobs.c.due_at > now() + literal(2) * parameter("pause"))))
+_HOLDER = Statement(select(jobs.c.owner).where(jobs.c.name == parameter("job"), jobs.c.lease_until > now()))
 _RENEW = Statement(
     update(jobs)
     .where(jobs.c.name == parameter("job"), jobs.c.generation == parameter("held"))
@@ -57,6 +59,19 @@ async def take(transaction: Transaction, name: str, *, owner: str, lease_s: int,
     row = await transaction.first(
         _TAKE, job=name, new_owner=owner, lease=lease_s * 1_000_000, pause=pause_s * 1_000_000
     )
+    return None if row is None else row[0]
+
+
+async def take_anyway(transaction: Transaction, name: str, *, owner: str, lease_s: int) -> int | None:
+    """Take a job that nobody holds, due or not. Return the generation that fences it."""
+    await transaction.run(_ENSURE, name=name, owner=owner)
+    row = await transaction.first(_TAKE_ANYWAY, job=name, new_owner=owner, lease=lease_s * 1_000_000)
+    return None if row is None else row[0]
+
+
+async def holder(reader: Reader, name: str) -> str | None:
+    """Return who holds a job, None if nobody does."""
+    row = await reader.first(_HOLDER, job=name)
     return None if row is None else row[0]
 
 

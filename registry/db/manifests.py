@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import exists, insert, select, update
 
+from registry.db import candidates
+from registry.db.candidates import Cause, Kind
 from registry.db.connection import Reader, Transaction
 from registry.db.statements import Statement, now, one_of, parameter
 from registry.db.tables import (
@@ -130,7 +132,8 @@ _parents = manifests.alias("parents")
 _ROOTS = Statement(
     select(manifests.c.id, manifests.c.digest, manifests.c.subject.is_not(None))
     .where(
-        manifests.c.repository_id == parameter("repository_id"),
+        manifests.c.repository_id
+        == select(repositories.c.id).where(repositories.c.name == parameter("name")).scalar_subquery(),
         manifests.c.id > parameter("after"),
         manifests.c.deleted_at.is_(None),
         ~exists().where(
@@ -228,9 +231,10 @@ async def revive(
     )
 
 
-async def delete_manifest(transaction: Transaction, manifest_id: int) -> None:
-    """Hide a manifest. Its edges stay, so that it can be had back whole."""
+async def delete_manifest(transaction: Transaction, repository_id: int, manifest_id: int) -> None:
+    """Hide a manifest, and queue it for collection. Its edges stay, so that it can be had back whole."""
     await transaction.run(_DELETE, manifest_id=manifest_id)
+    await candidates.add(transaction, Kind.MANIFEST, repository_id, manifest_id, Cause.DELETED)
 
 
 async def referrers(
@@ -246,10 +250,10 @@ async def referrers(
     return [(row[0], row[1]) for row in rows]
 
 
-async def roots(reader: Reader, repository_id: int, *, after: int, limit: int) -> list[tuple[int, Digest, bool]]:
+async def roots(reader: Reader, name: RepositoryName, *, after: int, limit: int) -> list[tuple[int, Digest, bool]]:
     """Return manifests that no index of the repository lists, in order of ids greater than `after`.
 
     Of each its id, its digest, and whether it refers to another manifest as its subject.
     """
-    rows = await reader.all(_ROOTS, repository_id=repository_id, after=after, limit=limit)
+    rows = await reader.all(_ROOTS, name=name, after=after, limit=limit)
     return [(row[0], row[1], bool(row[2])) for row in rows]

@@ -42,6 +42,7 @@ class SqliteDatabase(Lists):
         self._reserve.make_way()
         try:
             self._reader = Connection(connect(self._path))
+            self._reader.raw.execute("SELECT 1 FROM sqlite_schema").fetchall()  # makes a copy's shared memory
             self._remembered = Remembered(self._path)
             writer = Writer(self._path, self._reserve)
             writer.start()

@@ -33,6 +33,7 @@ _IMPORTED = Statement(update(stores).where(stores.c.id == parameter("store_id"))
 _FINISHED = Statement(
     update(stores).where(stores.c.id == parameter("store_id"), stores.c.finished_at.is_(None)).values(finished_at=now())
 )
+_ALL_FINISHED = Statement(select(stores.c.name).where(stores.c.finished_at.is_not(None)).order_by(stores.c.id))
 _IS_FINISHED = Statement(select(stores.c.finished_at.is_not(None)).where(stores.c.name == parameter("store")))
 
 
@@ -63,6 +64,11 @@ async def is_finished(reader: Reader, name: str) -> bool:
     """Say whether the takeover of a store is finished: what it holds is ours to delete."""
     row = await reader.first(_IS_FINISHED, store=name)
     return row is not None and bool(row[0])
+
+
+async def finished(reader: Reader) -> list[str]:
+    """Return the names of stores whose takeover is finished."""
+    return [row[0] for row in await reader.all(_ALL_FINISHED)]
 
 
 async def mark_imported(transaction: Transaction, store_id: int) -> None:

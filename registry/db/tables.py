@@ -189,6 +189,34 @@ upload_sessions = Table(
     Index(None, "updated_at"),
 )
 
+# What nothing may need any more, queued by the transaction that made it so, until collection has looked at it. No
+# foreign keys: what is not there any more is dropped when it is looked at. `due_at` null: kept by a setting.
+candidates = Table(
+    "candidates",
+    metadata,
+    Column("kind", SmallInteger, nullable=False),
+    Column("repository_id", Id, nullable=False),
+    Column("item_id", Id, nullable=False),
+    Column("cause", SmallInteger, nullable=False),
+    Column("since", BigInteger, nullable=False),
+    Column("due_at", BigInteger),
+    PrimaryKeyConstraint("kind", "repository_id", "item_id"),
+    Index(None, "kind", "due_at"),
+    sqlite_with_rowid=False,
+)
+
+# Keys of objects whose row is gone and whose bytes are about to be. No blob ever gets such a key.
+doomed = Table(
+    "doomed",
+    metadata,
+    Column("store", Text, nullable=False),
+    Column("key", Name, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("since", BigInteger, nullable=False),
+    PrimaryKeyConstraint("store", "key"),
+    sqlite_with_rowid=False,
+)
+
 # What happened, written in the transaction that made it happen. Ids are never used twice. Its age needs no index: the
 # oldest have the lowest ids, and every change pays for an index.
 outbox = Table(

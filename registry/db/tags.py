@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.dialects import postgresql
 
+from registry.db import candidates
+from registry.db.candidates import Cause, Kind
 from registry.db.connection import Reader, Transaction
 from registry.db.statements import Statement, now, parameter
-from registry.db.tables import manifests, tag_history, tags
-from registry.oci.names import Tag
+from registry.db.tables import manifests, repositories, tag_history, tags
+from registry.oci.names import RepositoryName, Tag
 from storage.digest import Digest
 
 
@@ -22,7 +24,11 @@ class CurrentTag:
 
 _PAGE = Statement(
     select(tags.c.name)
-    .where(tags.c.repository_id == parameter("repository_id"), tags.c.name > parameter("after"))
+    .where(
+        tags.c.repository_id
+        == select(repositories.c.id).where(repositories.c.name == parameter("name")).scalar_subquery(),
+        tags.c.name > parameter("after"),
+    )
     .order_by(tags.c.name)
     .limit(parameter("limit"))
 )
@@ -70,9 +76,9 @@ _END_ENTRY = Statement(
 )
 
 
-async def page(reader: Reader, repository_id: int, *, after: str, limit: int) -> list[str]:
-    """Return up to `limit` tags greater than `after`, in order of their bytes."""
-    return [row[0] for row in await reader.all(_PAGE, repository_id=repository_id, after=after, limit=limit)]
+async def page(reader: Reader, name: RepositoryName, *, after: str, limit: int) -> list[str]:
+    """Return up to `limit` tags greater than `after`, in order of their bytes; none if there is no such repository."""
+    return [row[0] for row in await reader.all(_PAGE, name=name, after=after, limit=limit)]
 
 
 async def current(reader: Reader, repository_id: int, tag: Tag) -> CurrentTag | None:
@@ -89,12 +95,16 @@ async def of_manifest(reader: Reader, manifest_id: int) -> list[Tag]:
 async def assign(
     transaction: Transaction, repository_id: int, tag: Tag, *, manifest_id: int, digest: Digest, actor: str
 ) -> bool:
-    """Make the tag name the manifest, and remember what it was. Return whether that changed anything."""
+    """Make the tag name the manifest, and remember what it was. Return whether that changed anything.
+
+    What it named is queued for collection: it may have been its last tag.
+    """
     before = await current(transaction, repository_id, tag)
     if before is not None and before.manifest_id == manifest_id:
         return False
     if before is not None:
         await transaction.run(_END_ENTRY, repository_id=repository_id, tag=tag, actor=actor)
+        await candidates.add(transaction, Kind.MANIFEST, repository_id, before.manifest_id, Cause.UNTAGGED)
     await transaction.run(_ASSIGN, repository_id=repository_id, tag=tag, manifest_id=manifest_id)
     await transaction.run(
         _BEGIN_ENTRY, repository_id=repository_id, tag=tag, manifest_id=manifest_id, digest=digest, actor=actor
@@ -102,7 +112,8 @@ async def assign(
     return True
 
 
-async def remove(transaction: Transaction, repository_id: int, tag: Tag, *, actor: str) -> None:
-    """Remove a tag, and remember what it was."""
+async def remove(transaction: Transaction, repository_id: int, tag: Tag, *, manifest_id: int, actor: str) -> None:
+    """Remove a tag of a manifest, which is queued for collection, and remember what it was."""
+    await candidates.add(transaction, Kind.MANIFEST, repository_id, manifest_id, Cause.UNTAGGED)
     await transaction.run(_END_ENTRY, repository_id=repository_id, tag=tag, actor=actor)
     await transaction.run(_REMOVE, repository_id=repository_id, tag=tag)

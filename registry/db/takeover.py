@@ -6,6 +6,9 @@ from typing import NamedTuple
 from sqlalchemy import and_, delete, insert, literal, or_, select
 from sqlalchemy.dialects import postgresql
 
+from registry.db import candidates, doomed, jobs
+from registry.db import tags as tags_of
+from registry.db.candidates import Cause, Kind
 from registry.db.connection import Reader, Transaction
 from registry.db.statements import Statement, now, one_of, parameter
 from registry.db.tables import (
@@ -228,7 +231,8 @@ async def linked(reader: Reader, name: RepositoryName, digests: Sequence[Digest]
 
 
 async def add_blobs(transaction: Transaction, new: Sequence[NewBlob]) -> None:
-    """Record blobs; one whose digest has a row by now stays as it is."""
+    """Record blobs; one whose digest has a row by now stays as it is. What was collected before is doomed no more."""
+    await _spare(transaction, new)
     for statement, verified in ((_ADD_BLOB, False), (_ADD_VERIFIED, True)):
         rows = [
             {"digest": blob.digest, "size": blob.size, "store": blob.store, "key": blob.key}
@@ -239,15 +243,25 @@ async def add_blobs(transaction: Transaction, new: Sequence[NewBlob]) -> None:
             await transaction.run_many(statement, rows)
 
 
+async def _spare(transaction: Transaction, new: Sequence[NewBlob]) -> None:
+    """Have no bytes deleted that are recorded anew: a key of another registry's storage comes again."""
+    for store in {blob.store for blob in new}:
+        await doomed.remove(transaction, store, [blob.key for blob in new if blob.store == store])
+
+
 async def move_blob(transaction: Transaction, blob_id: int, new: NewBlob) -> None:
     """Record that a blob's bytes are elsewhere now, and good as far as is known."""
+    await _spare(transaction, [new])
     statement = _MOVE_VERIFIED if new.verified else _MOVE
     await transaction.run(statement, blob_id=blob_id, new_size=new.size, new_store=new.store, new_key=new.key)
 
 
 async def link(transaction: Transaction, repository_id: int, digests: Sequence[Digest]) -> None:
-    """Make blobs visible in a repository, but for those that were deleted there."""
-    await transaction.run(_LINK, repository_id=repository_id, digests=transaction.encode_list(list(digests)))
+    """Make blobs visible in a repository, but for those that were deleted there, and queue them for collection."""
+    listed = transaction.encode_list(list(digests))
+    await transaction.run(_LINK, repository_id=repository_id, digests=listed)
+    since = await jobs.clock(transaction)
+    await candidates.add_blobs(transaction, repository_id, list(digests), since=since)
 
 
 async def known_manifests(
@@ -295,9 +309,13 @@ async def set_tag(
 ) -> SetTag:
     """Make a tag name what the last of `history` says, and remember the others as what it was before.
 
-    `ids`: of those manifests that the repository has; the last one's must be among them.
+    `ids`: of those manifests that the repository has; the last one's must be among them. What the tag named until now
+    is queued for collection: it may have been its last tag.
     """
     last = history[-1]
+    before = await tags_of.current(transaction, repository_id, tag)
+    if before is not None:
+        await candidates.add(transaction, Kind.MANIFEST, repository_id, before.manifest_id, Cause.UNTAGGED)
     await transaction.run(_END_ENTRY, of=repository_id, named=tag, at=history[0].started_at, actor=actor)
     for entry in history:
         await transaction.run(

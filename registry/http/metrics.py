@@ -3,18 +3,19 @@
 import asyncio
 import importlib
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from registry.db import uploads
+from registry.db import candidates, uploads
 from registry.errors import Unavailable
 from registry.http.context import Context
 from registry.http.proxies import Network, parse_address
 from registry.metrics.figures import Figures
 
-MOST_SESSIONS = 100_000  # are counted: that takes two milliseconds
+MOST = 100_000  # uploads, and candidates for collection, are counted: that takes two milliseconds
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 
 
@@ -22,7 +23,8 @@ class MetricsPage:
     """Answers on the registry's port to loopback and `networks`, and with `public` to everybody.
 
     Args:
-        context: tells whether the registry is read-only, and its database how many uploads are open.
+        context: tells whether the registry is read-only, and its database how many uploads are open, and how much
+            waits for collection.
     """
 
     def __init__(self, figures: Figures, context: Context, networks: Sequence[Network], *, public: bool) -> None:
@@ -36,18 +38,23 @@ class MetricsPage:
         if not self._public and not self._may_read(request):
             return PlainTextResponse("metrics.networks does not have your address\n", 403)
         self._figures.look()
-        try:
-            sessions = await uploads.count(self._context.database, most=MOST_SESSIONS)
-        except Unavailable:
-            sessions = None
-        text, content_type = await asyncio.to_thread(self._render, sessions, request.headers.get("accept", ""))
+        sessions = waiting = None
+        with suppress(Unavailable):
+            sessions = await uploads.count(self._context.database, most=MOST)
+            waiting = await candidates.count(self._context.database, most=MOST)
+        accept = request.headers.get("accept", "")
+        text, content_type = await asyncio.to_thread(self._render, accept, sessions, waiting)
         return Response(text, headers={"content-type": content_type, "cache-control": "no-store"})
 
-    def _render(self, sessions: int | None, accept: str) -> tuple[bytes, str]:
+    def _render(self, accept: str, sessions: int | None, waiting: int | None) -> tuple[bytes, str]:
         # The library is imported when it is first asked for: its import would make every start longer.
         exposition: Any = importlib.import_module("registry.metrics.exposition")
         rendered: tuple[bytes, str] = exposition.render(
-            self._figures.board, accept, upload_sessions=sessions, maintenance=self._context.maintenance.on
+            self._figures.board,
+            accept,
+            upload_sessions=sessions,
+            candidates=waiting,
+            maintenance=self._context.maintenance.on,
         )
         return rendered
 

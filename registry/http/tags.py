@@ -15,10 +15,9 @@ async def list_tags(context: Context, request: Request, name: str) -> Answer:
     repository = parse_repository(name)
     await context.authorize(request, Action.PULL, repository)
     page = parse_page(context, request)
-    repository_id = await repositories.find(context.database, repository)
-    if repository_id is None:
+    if await repositories.find(context.database, repository) is None:
         raise NameUnknown(f"there is no repository {repository}", detail={"name": repository})
-    found = await tags.page(context.database, repository_id, after=page.after, limit=page.limit + 1)
+    found = await tags.page(context.database, repository, after=page.after, limit=page.limit + 1)
     shown = found[: page.limit]
     link = [next_link(context, request, page, shown[-1])] if shown and len(found) > page.limit else []
     return json_reply(200, {"name": repository, "tags": shown}, link)

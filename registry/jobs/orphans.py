@@ -1,4 +1,7 @@
-"""Removes objects that no row names: what a crash left between publishing the bytes and recording them."""
+"""Removes objects that no row names: what a crash left between publishing the bytes and recording them.
+
+Objects of doomed keys are among them, if collection leaves them for a day: who deletes those makes no difference.
+"""
 
 import time
 

@@ -3,11 +3,12 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from registry.db import jobs
-from registry.db.connection import Database
+from registry.db.connection import Database, Transaction
 from registry.errors import Unavailable
 from registry.jobs.clock import Clock
 from storage.errors import StorageError
@@ -42,15 +43,34 @@ class Lease:
     name: str
     generation: int
     paused: Callable[[], bool] = _never
+    lease_s: int = _LEASE_S
 
     async def renew(self) -> None:
         """Keep the job. Raises LeaseLost, Paused."""
+        await self.database.write(self.confirm, reserve=True)
+
+    async def confirm(self, transaction: Transaction) -> None:
+        """Keep the job, in the transaction whose changes only its holder may make. Raises LeaseLost, Paused."""
         if self.paused():
             raise Paused(self.name)
-        if not await self.database.write(
-            lambda tx: jobs.renew(tx, self.name, self.generation, lease_s=_LEASE_S), reserve=True
-        ):
+        if not await jobs.renew(transaction, self.name, self.generation, lease_s=self.lease_s):
             raise LeaseLost(self.name)
+
+    @asynccontextmanager
+    async def kept(self) -> AsyncIterator[None]:
+        """Keep the job for as long as the block runs: a store may take longer for one answer than the lease lasts."""
+        keeping = asyncio.create_task(self._keep(), name=f"lease of {self.name}")
+        try:
+            yield
+        finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+
+    async def _keep(self) -> None:
+        while True:
+            await asyncio.sleep(self.lease_s / 4)
+            with suppress(Unavailable):
+                await self.renew()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +78,14 @@ class Job:
     """What to do every `every_s` seconds. `work` returns what it did, for the log; empty if there was nothing.
 
     `age_s`: it removes what is older than so many seconds, and is left alone for as long after a clock jumped.
+    `lease_s`: how long after its process was killed another may go on.
     """
 
     name: str
     every_s: int
     work: Callable[[Lease], Awaitable[str]]
     age_s: int = 0
+    lease_s: int = _LEASE_S
 
 
 class JobRunner:
@@ -128,14 +150,17 @@ class JobRunner:
 
     async def _run_if_due(self, job: Job) -> None:
         generation = await self._database.write(
-            lambda tx: jobs.take(tx, job.name, owner=self._owner, lease_s=_LEASE_S, pause_s=job.every_s), reserve=True
+            lambda tx: jobs.take(tx, job.name, owner=self._owner, lease_s=job.lease_s, pause_s=job.every_s),
+            reserve=True,
         )
         if generation is None:
             return
         pause_s = job.every_s
         began = time.monotonic()
         try:
-            done = await job.work(Lease(self._database, job.name, generation, self._paused))
+            lease = Lease(self._database, job.name, generation, self._paused, job.lease_s)
+            async with lease.kept():
+                done = await job.work(lease)
         except Paused:
             done, pause_s = "paused for maintenance", 0
         except LeaseLost:

@@ -17,22 +17,26 @@ from registry.metrics.processes import Process, process
 PREFIX = "stowage_"
 
 
-def render(board: Board, accept: str, *, upload_sessions: int | None, maintenance: bool) -> tuple[bytes, str]:
+def render(
+    board: Board, accept: str, *, upload_sessions: int | None, candidates: int | None, maintenance: bool
+) -> tuple[bytes, str]:
     """Return the text and its Content-Type: OpenMetrics where `accept` asks for it, else Prometheus' own form.
 
     Args:
         upload_sessions: how many are open; None where nobody could say.
+        candidates: how many things collection has to look at; None where nobody could say.
         maintenance: whether the registry is read-only.
     """
     # The library puts what a client says of the version into its answer: so it is told what we say.
     wanted = "application/openmetrics-text; version=1.0.0" if "application/openmetrics-text" in accept else "text/plain"
     encode, content_type = choose_encoder(wanted)
-    return encode(_Collector(board, upload_sessions, maintenance)), content_type
+    return encode(_Collector(board, upload_sessions, candidates, maintenance)), content_type
 
 
 class _Collector(Collector):
-    def __init__(self, board: Board, upload_sessions: int | None, maintenance: bool) -> None:
+    def __init__(self, board: Board, upload_sessions: int | None, candidates: int | None, maintenance: bool) -> None:
         self._board = board
+        self._candidates = candidates
         self._upload_sessions = upload_sessions
         self._maintenance = maintenance
 
@@ -50,6 +54,13 @@ class _Collector(Collector):
         if self._upload_sessions is not None:
             sessions.add_metric([], self._upload_sessions)
         yield sessions
+        waiting = GaugeMetricFamily(
+            f"{PREFIX}collection_candidates",
+            "What nothing may need any more and collection has not removed; 100000 are as many or more.",
+        )
+        if self._candidates is not None:
+            waiting.add_metric([], self._candidates)
+        yield waiting
         yield GaugeMetricFamily(f"{PREFIX}maintenance", "1 while the registry is read-only.", self._maintenance)
         yield from self._of_processes()
 

@@ -164,6 +164,8 @@ def families(routes: Sequence[str], jobs: Sequence[str]) -> tuple[Family, ...]:
             {"name": jobs},
             sparse=True,
         ),
+        Family("collection_objects", "Blobs that collection deleted.", Kind.COUNTER),
+        Family("collection_bytes", "Bytes of the blobs that collection deleted.", Kind.COUNTER),
         Family("access_log_dropped_lines", "Lines of the access log that nobody took in time.", Kind.COUNTER),
     )
 

@@ -33,14 +33,25 @@ class Pushed:
 
 
 class Blobs:
-    """Blobs, through the links that make them visible. `contents` keeps what small ones hold.
+    """Blobs, through the links that make them visible.
 
-    `driver` stores what is new; `stores` knows where everything else lies.
+    Args:
+        driver: stores what is new; `stores` knows where everything else lies.
+        contents: keeps what small ones hold.
+        hold_s: seconds for which a blob stays at least that a client was told exists.
     """
 
     def __init__(
-        self, database: Database, driver: BlobDriver, stores: Stores, policy: Policy, contents: Contents
+        self,
+        database: Database,
+        driver: BlobDriver,
+        stores: Stores,
+        policy: Policy,
+        contents: Contents,
+        *,
+        hold_s: int,
     ) -> None:
+        self._hold = hold_s * 1_000_000
         self._database = database
         self._driver = driver
         self._stores = stores
@@ -72,15 +83,15 @@ class Blobs:
         return reader
 
     async def exists(self, repository: RepositoryName, digest: Digest) -> int:
-        """Return a blob's size in bytes. The client may now rely on it: it is held for an hour at least.
+        """Return a blob's size in bytes. The client may now rely on it: it is held for `hold_s` at least.
 
         Raises:
             BlobUnknown: the repository does not link it, or its bytes are not there: a push will bring them back.
         """
-        linked = await blobs.find_linked_with_hold(self._database, repository, digest)
+        linked = await blobs.find_linked_with_hold(self._database, repository, digest, hold=self._hold)
         if linked is None or not await self._is_there(linked.blob):
             raise _unknown(repository, digest)
-        if linked.hold_due and not await self._database.write(lambda tx: _hold(tx, linked), reserve=True):
+        if linked.hold_due and not await self._database.write(lambda tx: self._renew(tx, linked), reserve=True):
             raise _unknown(repository, digest)
         return linked.blob.size
 
@@ -97,7 +108,7 @@ class Blobs:
 
         async def link(transaction: Transaction) -> bool:
             repository_id = await repositories.find_or_create(transaction, repository)
-            if not await blobs.link_stored(transaction, repository_id, blob):
+            if not await blobs.link_stored(transaction, repository_id, blob, hold=self._hold):
                 raise _Gone
             await events.record(
                 transaction,
@@ -178,12 +189,16 @@ class Blobs:
         return await self._database.write(work)
 
     async def _link(self, transaction: Transaction, repository_id: int, blob: Blob, push: Pushed) -> None:
-        await blobs.link(transaction, repository_id, blob.id)
+        await blobs.link(transaction, repository_id, blob.id, hold=self._hold)
         if push.session is not None:
             await uploads.remove(transaction, push.session)
         await events.record(
             transaction, push.repository, events.PUSH, actor=push.actor, digest=blob.digest, size=blob.size
         )
+
+    async def _renew(self, transaction: Transaction, linked: LinkedBlob) -> bool:
+        await repositories.lock_known(transaction, linked.repository_id)
+        return await blobs.hold_link(transaction, linked.repository_id, linked.blob, hold=self._hold)
 
     async def _mountable(self, digest: Digest, source: RepositoryName | None, principal: Principal) -> Blob | None:
         if source is None:
@@ -203,11 +218,6 @@ class Blobs:
             return await (await self._stores.driver_of(blob.store)).size(blob.key) == blob.size
         except ObjectMissing:
             return False
-
-
-async def _hold(transaction: Transaction, linked: LinkedBlob) -> bool:
-    await repositories.lock_known(transaction, linked.repository_id)
-    return await blobs.hold(transaction, linked.repository_id, linked.blob.id)
 
 
 def _unknown(repository: RepositoryName, digest: Digest) -> BlobUnknown:

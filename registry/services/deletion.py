@@ -2,6 +2,7 @@
 
 from registry.db import blobs, edges, manifests, repositories, tags
 from registry.db.connection import Database, Transaction
+from registry.db.tags import CurrentTag
 from registry.errors import BlobUnknown, ContentInUse, ManifestUnknown, NameUnknown
 from registry.oci.names import RepositoryName, Tag
 from registry.services import events
@@ -9,10 +10,15 @@ from storage.digest import Digest
 
 
 class Deletion:
-    """Deleting from all repositories. Bytes stay until they are collected: only visibility ends here."""
+    """Deleting from all repositories. Bytes stay until they are collected: only visibility ends here.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        hold_s: seconds for which content stays at least that a client was told exists.
+    """
+
+    def __init__(self, database: Database, *, hold_s: int) -> None:
         self._database = database
+        self._hold = hold_s * 1_000_000
 
     async def delete_tag(self, repository: RepositoryName, tag: Tag, *, actor: str) -> None:
         """Remove one tag; the manifest and its other tags stay.
@@ -26,7 +32,7 @@ class Deletion:
             current = await tags.current(transaction, repository_id, tag)
             if current is None:
                 raise ManifestUnknown(f"{repository} has no tag {tag}", detail={"tag": tag})
-            await _untag(transaction, repository, repository_id, tag, digest=current.digest, actor=actor)
+            await _untag(transaction, repository, repository_id, tag, current, actor=actor)
 
         await self._database.write(work, reserve=True)
 
@@ -47,8 +53,10 @@ class Deletion:
             if parent is not None:
                 raise _in_use(digest, parent)
             for tag in await tags.of_manifest(transaction, manifest.id):
-                await _untag(transaction, repository, repository_id, tag, digest=digest, actor=actor)
-            await manifests.delete_manifest(transaction, manifest.id)
+                await _untag(transaction, repository, repository_id, tag, CurrentTag(manifest.id, digest), actor=actor)
+            await manifests.delete_manifest(transaction, repository_id, manifest.id)
+            # While the manifest was to be seen, "it exists" was told of its blobs without holding them.
+            await blobs.hold_of(transaction, repository_id, manifest.id, hold=self._hold)
             await events.record(
                 transaction,
                 repository,
@@ -93,10 +101,16 @@ async def _find_repository(transaction: Transaction, repository: RepositoryName)
 
 
 async def _untag(
-    transaction: Transaction, repository: RepositoryName, repository_id: int, tag: Tag, *, digest: Digest, actor: str
+    transaction: Transaction,
+    repository: RepositoryName,
+    repository_id: int,
+    tag: Tag,
+    current: CurrentTag,
+    *,
+    actor: str,
 ) -> None:
-    await tags.remove(transaction, repository_id, tag, actor=actor)
-    await events.record(transaction, repository, events.UNTAG, actor=actor, tag=tag, digest=digest)
+    await tags.remove(transaction, repository_id, tag, manifest_id=current.manifest_id, actor=actor)
+    await events.record(transaction, repository, events.UNTAG, actor=actor, tag=tag, digest=current.digest)
 
 
 def _in_use(digest: Digest, by: str) -> ContentInUse:

@@ -83,18 +83,17 @@ class Exporter:
         return self.figures
 
     async def _add_repository(self, name: RepositoryName) -> None:
-        repository_id = await repositories.find(self._database, name)
-        if repository_id is None:
+        if await repositories.find(self._database, name) is None:
             raise NameUnknown(f"there is no repository {name}")
         last = ""
-        while page := await tags.page(self._database, repository_id, after=last, limit=_PAGE):
+        while page := await tags.page(self._database, name, after=last, limit=_PAGE):
             for tag in page:
                 found = await manifests.content_by_tag(self._database, name, Tag(tag))
                 if found is not None:  # else it was deleted a moment ago
                     await self._add_root(name, Tag(tag), found)
             last = page[-1]
         after = 0
-        while listed := await manifests.roots(self._database, repository_id, after=after, limit=_PAGE):
+        while listed := await manifests.roots(self._database, name, after=after, limit=_PAGE):
             after = listed[-1][0]
             for _, digest, is_referrer in listed:
                 if (name, digest) in self._walked or (is_referrer and not self._referrers):

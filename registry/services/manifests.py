@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from registry.db import blobs, manifests, repositories, tags
+from registry.db import blobs, candidates, jobs, manifests, repositories, tags
 from registry.db import edges as edges_of
+from registry.db.candidates import Cause, Kind
 from registry.db.connection import Database, Transaction
 from registry.db.edges import Edges
 from registry.errors import ManifestInvalid, ManifestReferenceUnknown, PreconditionFailed
@@ -72,6 +73,8 @@ class Manifests:
             if refused:
                 raise ManifestReferenceUnknown(refused)
             manifest_id = await record(transaction, repository_id, manifest, push, edges)
+            if not push.tags:
+                await candidates.add(transaction, Kind.MANIFEST, repository_id, manifest_id, Cause.UNTAGGED)
             await _move_tags(transaction, repository_id, manifest_id, manifest, push)
             return Accepted(manifest, tuple(one.digest for one in missing))
 
@@ -163,6 +166,7 @@ async def record(
             content=push.content,
         )
         await edges_of.add(transaction, manifest_id, repository_id, edges)
+        await candidates.settle(transaction, repository_id, manifest_id, has_children=bool(edges.children))
         return manifest_id
     if known.deleted or known.media_type != manifest.media_type:
         await manifests.revive(
@@ -173,7 +177,9 @@ async def record(
             subject=manifest.subject,
             descriptor=descriptor,
         )
+        await candidates.add_edges(transaction, known.id, since=await jobs.clock(transaction))
         await edges_of.replace(transaction, known.id, repository_id, edges)
+        await candidates.settle(transaction, repository_id, known.id, has_children=bool(edges.children))
     return known.id
 
 

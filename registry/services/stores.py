@@ -27,6 +27,7 @@ class Stores:
     ) -> None:
         self._database = database
         self._measured = measured
+        self._own = own.name
         self._drivers = {own.name: own}
         self._opened: list[BlobDriver] = []
 
@@ -42,6 +43,10 @@ class Stores:
         if driver is None:
             driver = await self._open(name)
         return driver
+
+    async def to_delete_from(self) -> list[str]:
+        """Return the stores whose objects are the registry's own: not those whose takeover goes on."""
+        return [self._own, *await stores.finished(self._database)]
 
     async def close(self) -> None:
         """Close the drivers that were opened here: not the registry's own."""

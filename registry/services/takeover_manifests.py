@@ -4,7 +4,8 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from registry.db import manifests, repositories, takeover
+from registry.db import candidates, manifests, repositories, takeover
+from registry.db.candidates import Cause, Kind
 from registry.db.connection import Database, Transaction
 from registry.db.stores import Store
 from registry.errors import ManifestInvalid
@@ -195,5 +196,7 @@ class ManifestTakeover:
                 message = f"it refers to {reference.digest}, which is not in the repository"
                 return _Outcome(missing=missing, reason=Reason.BLOB_MISSING, message=message)
         push = ManifestPush(self._source.name, read.digest, read.content, None, (), ACTOR)
-        await record(transaction, repository_id, read.manifest, push, edges)
+        manifest_id = await record(transaction, repository_id, read.manifest, push, edges)
+        # Its tag, if it has one, is set later.
+        await candidates.add(transaction, Kind.MANIFEST, repository_id, manifest_id, Cause.UNTAGGED)
         return _Outcome(recorded=1, missing=missing)

@@ -18,6 +18,7 @@ from registry.errors import Unavailable
 from tests.cli.commands import printed, refused
 from tests.factories import push_image
 from tests.support.postgresql import Cluster, name_of, target_of
+from tests.support.schemas import way_back
 from tests.support.server import ROOT, Server, new_client
 
 SHAPE = """
@@ -53,11 +54,7 @@ def test_of_several_that_start_at_once_one_migrates(cluster: Cluster, empty_url:
 
 
 def test_a_database_of_the_first_schema_is_brought_to_the_newest(cluster: Cluster, url: str) -> None:
-    cluster.run(
-        "CREATE INDEX ix_outbox_created_at ON outbox (created_at); DROP TABLE maintenance;"
-        "UPDATE alembic_version SET version_num = '0001'",
-        name_of(url),
-    )
+    cluster.run(way_back("0001"), name_of(url))
     with pytest.raises(Unavailable, match=r"schema 0001.*stowage migrate"):
         asyncio.run(checked(url))
     assert "stowage migrate" in refused("maintenance", "on", STOWAGE_DATABASE__URL=url)

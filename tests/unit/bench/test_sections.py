@@ -9,6 +9,7 @@ import pytest
 
 from bench import __main__ as command
 from bench import encryption, startup
+from bench.collection import Collection
 from bench.comparison import Comparison
 from bench.encryption import Encryption, StowageTls
 from bench.growth import Growth
@@ -108,3 +109,12 @@ def test_tls_is_measured(measure: Measure, monkeypatch: pytest.MonkeyPatch) -> N
     (one,) = measure(Encryption(), "--only", "4 KiB")
     assert len(one["ratios"]) == 1
     assert set(one["servers"]) == {"stowage", "nginx"}
+
+
+def test_collection_finds_and_deletes_what_was_made_garbage(
+    measure: Measure, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finding, deleting = measure(Collection(40, 10))
+    assert finding["candidates"] == deleting["blobs"] == deleting["manifests"] == 10
+    assert deleting["bytes"] == 10 * 4096
+    assert "blobs deleted" in capsys.readouterr().out

@@ -12,6 +12,7 @@ from registry.db import migrate, upgrade
 from registry.db.migrate import REVISION, check_sqlite, filesystem_of, migrate_sqlite
 from registry.db.tables import metadata
 from registry.errors import Unavailable
+from tests.support.schemas import take_back
 
 
 def test_migrations_make_what_the_tables_say(path: Path) -> None:
@@ -62,14 +63,7 @@ def test_a_migration_that_fails_changes_nothing(path: Path, monkeypatch: pytest.
 
 
 def test_a_database_of_the_first_schema_is_brought_to_the_newest(path: Path) -> None:
-    raw = sqlite3.connect(path)
-    raw.execute("CREATE INDEX ix_outbox_created_at ON outbox (created_at)")
-    for table in ("maintenance", "imported_tags", "imported_manifests", "stores"):
-        raw.execute(f"DROP TABLE {table}")
-    raw.execute("ALTER TABLE blobs DROP COLUMN verified_at")
-    raw.execute("UPDATE alembic_version SET version_num = '0001'")
-    raw.commit()
-    raw.close()
+    take_back(path, "0001")
     done = migrate_sqlite(path)
     assert (done.before, done.after) == ("0001", REVISION)
     raw = sqlite3.connect(path)

@@ -39,6 +39,15 @@ for line in sys.stdin:
 
 
 @pytest.fixture
+async def database(path: Path) -> AsyncIterator[SqliteDatabase]:
+    """A file with the schema of this version, opened."""
+    opened = SqliteDatabase(path)
+    await opened.start()
+    yield opened
+    await opened.stop()
+
+
+@pytest.fixture
 async def replica(path: Path, database: SqliteDatabase) -> AsyncIterator[SqliteDatabase]:
     """A second view of the same file."""
     opened = SqliteDatabase(path)

@@ -36,7 +36,8 @@ class Registry:
         self.root = folder / "storage"
         self.database = database
         self.driver = FilesystemDriver(self.root)
-        blobs = Blobs(self.database, self.driver, Stores(self.database, self.driver), OpenPolicy(), Contents(0))
+        stores = Stores(self.database, self.driver)
+        blobs = Blobs(self.database, self.driver, stores, OpenPolicy(), Contents(0), hold_s=3600)
         self.uploads = Uploads(self.database, self.driver, blobs, max_sessions=1000, expire_s=3600)
 
     async def run(self, job: Job) -> None:

@@ -1,0 +1,43 @@
+"""Settings of what is kept, and for how long."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from registry.setting_types import Duration, DurationOrNone, Section
+
+Policy = Literal["keep", "collect"]
+
+
+class CollectionSettings(Section):
+    """`collection`: giving back the space of what nobody needs any more."""
+
+    enabled: bool = Field(
+        True, description="Whether the server collects by itself; `stowage gc --now` does either way."
+    )
+    interval: Duration = Field(3600, description="How long after a run the next one begins.")
+    grace: DurationOrNone = Field(
+        86400, description="What became needless stays for so long, for whoever is about to need it."
+    )
+    hold: Duration = Field(
+        3600,
+        description="What a client was told exists, uploaded or mounted stays at least so long, whatever the grace. "
+        "Less than an hour is for tests only: pushes that take longer fail.",
+    )
+    untagged: Policy = Field(
+        "keep", description="Whether manifests stay that no tag names, no index lists and that refer to no subject."
+    )
+    referrers: Policy = Field(
+        "collect", description="Whether referrers stay when their subject is collected, where untagged manifests do."
+    )
+    rate: int = Field(
+        500, ge=0, le=1_000_000, description="Most manifests and blobs removed a second; 0 is without limit."
+    )
+
+
+class HistorySettings(Section):
+    """`history`: what can be had back."""
+
+    window: DurationOrNone = Field(
+        14 * 86400, description="How long what a tag was, and what was deleted, can be had back."
+    )
