@@ -15,6 +15,7 @@ from registry import logs
 from registry.db.connection import Database
 from registry.db.migrate import Migrated
 from registry.db.place import place_of
+from registry.drivers import build_driver, try_driver
 from registry.http.access_log import AccessLog
 from registry.http.context import Context
 from registry.http.health import Readiness, alive, ready
@@ -50,7 +51,6 @@ from registry.settings import Settings
 from registry.tracing import Tracing, start_tracing, untraced
 from storage.contents import Contents
 from storage.driver import BlobDriver
-from storage.filesystem import FilesystemDriver
 
 _PAGES = {"/healthz": "healthz", "/readyz": "readyz", "/metrics": "metrics"}
 """The routes beside the distribution API, by path."""
@@ -127,7 +127,7 @@ def prepare(settings: Settings) -> Migrated:
     place = place_of(settings)
     place.make_way()
     migrated = place.migrate()
-    asyncio.run(_try_storage(FilesystemDriver(settings.filesystem_root)))
+    asyncio.run(_try_storage(settings))
     return migrated
 
 
@@ -150,7 +150,7 @@ async def open_registry(settings: Settings) -> AsyncIterator[Opened]:
         Unavailable, StorageUnavailable: they can't be used.
     """
     database = place_of(settings).open()
-    driver = FilesystemDriver(settings.filesystem_root, reserve=settings.storage.filesystem.reserve)
+    driver = build_driver(settings)
     stores = Stores(database, driver)
     try:
         await database.start()
@@ -164,11 +164,8 @@ async def open_registry(settings: Settings) -> AsyncIterator[Opened]:
         await driver.close()
 
 
-async def _try_storage(driver: BlobDriver) -> None:
-    try:
-        await driver.start()
-    finally:
-        await driver.close()
+async def _try_storage(settings: Settings) -> None:
+    await try_driver(build_driver(settings))
 
 
 def _build_access_log(settings: Settings, instance: str, figures: Figures) -> AccessLog | None:
@@ -181,7 +178,6 @@ def _build_access_log(settings: Settings, instance: str, figures: Figures) -> Ac
 
 def _build_context(settings: Settings, figures: Figures, tracing: Tracing | None) -> Context:
     unmeasured = place_of(settings).open()
-    files = FilesystemDriver(settings.filesystem_root, reserve=settings.storage.filesystem.reserve)
     part = untraced if tracing is None else tracing.part
     is_measured = settings.metrics.enabled or tracing is not None
 
@@ -189,7 +185,7 @@ def _build_context(settings: Settings, figures: Figures, tracing: Tracing | None
         return MeasuredDriver(driver, figures, part) if is_measured else driver
 
     database: Database = MeasuredDatabase(unmeasured, figures, part) if is_measured else unmeasured
-    driver = measured(files)
+    driver = measured(build_driver(settings))
     stores = Stores(database, driver, measured)
     policy = OpenPolicy()
     contents = Contents(settings.storage.cache)

@@ -23,6 +23,7 @@ from pydantic_settings import (
 from registry.database_settings import DatabaseSettings
 from registry.retention_settings import CollectionSettings, HistorySettings
 from registry.setting_types import Duration, Networks, Section, Size, masked
+from registry.storage_settings import StorageSettings
 from registry.watching_settings import LogSettings, MetricsSettings, OperationsSettings, TracingSettings
 
 ENVIRONMENT_PREFIX = "STOWAGE_"
@@ -107,25 +108,6 @@ class HttpSettings(Section):
         if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path.strip("/") or parts.query:
             raise ValueError("expected http:// or https://, a host and nothing after it")
         return value.rstrip("/")
-
-
-class FilesystemSettings(Section):
-    """`storage.filesystem`: blobs in a folder."""
-
-    root: Path | None = Field(None, description="Folder of the blobs; `storage` in the data folder when not given.")
-    reserve: Size = Field(
-        64 * 1024**2, description="While less is free on the folder's disk, uploads get 507; 0 keeps nothing free."
-    )
-
-
-class StorageSettings(Section):
-    """`storage`: where blobs are kept."""
-
-    driver: Literal["filesystem"] = Field("filesystem", description="Kind of storage.")
-    cache: Size = Field(
-        16 * 1024**2, description="Memory a worker for the content of blobs of up to 64 KiB; 0 keeps none of it."
-    )
-    filesystem: FilesystemSettings = FilesystemSettings()
 
 
 class AuthSettings(Section):
@@ -311,7 +293,7 @@ def _read_file(file: Path) -> dict[str, Any]:
     except OSError as error:
         raise SettingsError(f"{file}: can't be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{file}: not YAML: {' '.join(str(error).split())}") from None
+        raise SettingsError(f"{file}: not YAML: {_where(error)}") from None
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
@@ -340,7 +322,33 @@ def _explain(problem: Any, layers: Layers) -> str:
         return f"{'.'.join(path)}: there is no such setting (in {source}): expected one of {_siblings(path)}"
     expected = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     expected = expected if expected.startswith("expected") else f"expected {expected}"
-    return f"{'.'.join(path)}: {expected}, got {masked(repr(problem['input']))} (in {source})"
+    if problem["type"] == "value_error" and isinstance(problem["input"], Mapping):
+        return f"{'.'.join(path)}: {expected} (in {source})"  # a section as a whole, with all that is in it
+    return f"{'.'.join(path)}: {expected}, got {_harmless(problem['input'], path)} (in {source})"
+
+
+def _where(error: Exception) -> str:
+    """Say what is no YAML without quoting the line: there may be a secret in it."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return type(error).__name__
+    return f"line {mark.line + 1}, column {mark.column + 1}: {getattr(error, 'problem', None) or 'it makes no sense'}"
+
+
+def _harmless(value: Any, path: Sequence[str]) -> str:
+    """Return a wrong value as text, or no more than its type where it is, or holds, a secret."""
+    if isinstance(value, Mapping | list) or _is_secret(path):
+        return f"a {type(value).__name__}"
+    return masked(repr(value))
+
+
+def _is_secret(path: Sequence[str]) -> bool:
+    model: Any = Settings
+    for part in path:
+        if not (isinstance(model, type) and issubclass(model, BaseModel)) or part not in model.model_fields:
+            return True  # inside of a value that says nothing of itself
+        model = model.model_fields[part].annotation
+    return "SecretStr" in str(model)
 
 
 def _siblings(path: list[str]) -> str:

@@ -18,7 +18,7 @@ from storage.errors import InvalidKey, ObjectMissing, StorageUnavailable
 from storage.filesystem import THREADS, FilesystemDriver
 from storage.filesystem_files import delete_file, explained
 from storage.filesystem_reader import READ_NOW_LIMIT, FilesystemReader
-from storage.filesystem_threads import Threads
+from storage.threads import Threads
 
 LAYOUT = "docker/registry/v2"
 """Where everything is, below the root that the registry's configuration names."""
@@ -54,6 +54,16 @@ class DistributionDriver:
         """What a blob's row records as its store."""
         return self._name
 
+    @property
+    def locks(self) -> bool:
+        """True: there are no uploads that anybody could fight over."""
+        return True
+
+    @property
+    def redirects(self) -> bool:
+        """False: the folder is this machine's."""
+        return False
+
     async def start(self) -> None:
         """Like `check`."""
         await self.check()
@@ -87,6 +97,11 @@ class DistributionDriver:
         except FileNotFoundError:
             raise self._missing(key) from None
 
+    async def address(self, key: str, client: str) -> str | None:
+        """Return None. Raises InvalidKey."""
+        _checked(key)
+        return None
+
     async def delete(self, key: str) -> None:
         """Delete an object and its folder, durably, in a thread.
 
@@ -117,7 +132,9 @@ class DistributionDriver:
         """Raise StorageUnavailable: nothing is written here."""
         self._refuse()
 
-    async def open_upload(self, upload_id: str, state: str, offset: int, hasher: Hasher) -> UploadWriter:
+    async def open_upload(
+        self, upload_id: str, state: str, offset: int, hasher: Hasher, *, contested: bool = False
+    ) -> UploadWriter:
         """Raise StorageUnavailable: nothing is written here."""
         self._refuse()
 

@@ -20,6 +20,9 @@ Source = Callable[[memoryview], Awaitable[int]]
 
 READ_CHUNK = 1024 * 1024
 
+CLAIM_STEP = 4 * 1024 * 1024
+"""Bytes after which a writer of a driver without locks must be asked again whether it still has its claim."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
@@ -36,7 +39,10 @@ class StoredObject:
 
 
 class ObjectReader(Protocol):
-    """An open object. It stays readable until `close`, even if the object is deleted meanwhile."""
+    """An open object. It stays readable until `close`, even if the object is deleted meanwhile.
+
+    In a store of other machines that is as far as these allow: StorageUnavailable then, never other or fewer bytes.
+    """
 
     @property
     def size(self) -> int:
@@ -64,10 +70,12 @@ class ObjectReader(Protocol):
 
 
 class UploadWriter(Protocol):
-    """The one writer of an upload. While it is open, `open_upload` of the same id raises UploadBusy, in any process.
+    """The one writer of an upload.
 
+    While it is open, `open_upload` of the same id raises UploadBusy, in any process, if the driver locks.
     One task at a time uses a writer. Once closed it raises ValueError, except from `close` and `discard`.
-    The hasher belongs to the writer from `open_upload` on, possibly to a thread of it: read it after `flush` only.
+    The hasher belongs to the writer from `open_upload` on, possibly to a thread of it: read it after `settle` or
+    `flush` only.
     """
 
     @property
@@ -103,6 +111,9 @@ class UploadWriter(Protocol):
         Otherwise like `write`.
         """
 
+    async def settle(self) -> None:
+        """Bring the hasher up to `offset`: like `flush`, for who needs the hash alone. Raises like `write`."""
+
     async def flush(self) -> None:
         """Hand every accepted byte to the store and to the hasher. Durability comes with `publish`, not here.
 
@@ -116,24 +127,29 @@ class UploadWriter(Protocol):
         """
 
     async def rehash(self, hasher: Hasher) -> None:
-        """Feed `hasher` all bytes from 0 to `offset`, flushed first, read back from the store.
+        """Feed `hasher` all bytes from 0 to `offset`, read back from the store where they are there.
 
         Raises UploadDamaged if they are not all there, StorageFull, StorageUnavailable.
         """
 
-    async def publish(self, key: str) -> None:
-        """Make the upload's bytes the object `key`, durably, and end the upload and this writer.
+    async def publish(self, key: str) -> str:
+        """Make the upload's bytes an object, durably, end the upload and this writer, and return the object's key.
 
-        Flushes first. On return the object survives power loss. If it raises, being cancelled included, the upload
-        is discarded and no object of that key is visible: a failed fsync is never retried, since the kernel may have
-        dropped the pages. Raises InvalidKey if the text is not a key or is taken (the object that has it stays as it
-        is), StorageFull, StorageUnavailable.
+        That is `key`, or one that was never used before where the driver had to name the object when its first bytes
+        came. Takes in what was not flushed. On return the object survives power loss. If it raises, being cancelled
+        included, the upload is discarded and no object of that key is visible: a failed fsync is never retried, since
+        the kernel may have dropped the pages. (A store of other machines may still carry out what it did not answer:
+        then there is an object without a row, as after a crash.)
+
+        Raises InvalidKey if the text is not a key or is taken (the object that has it stays as it is), StorageFull,
+        StorageUnavailable, UploadDamaged.
         """
 
     async def discard(self) -> None:
         """Remove the upload's bytes and close. Allowed at any time before `publish` succeeds, and after `close`.
 
-        Discarding twice, or after publish, does nothing. After `close`, raises UploadBusy if another writer is open.
+        Discarding twice, or after publish, does nothing. After `close`, raises UploadBusy if another writer is open
+        and the driver locks.
         """
 
     async def close(self) -> None:
@@ -147,6 +163,19 @@ class BlobDriver(Protocol):
     def name(self) -> str:
         """What a blob's row records as its store, e.g. `filesystem`."""
 
+    @property
+    def locks(self) -> bool:
+        """Whether `open_upload` keeps others out by itself, and `create_upload` notices that an id is taken.
+
+        If not, a caller first claims the upload, where all can see it, and then opens it. Whoever claims last has it: a
+        caller that has lost its claim records nothing, discards nothing and publishes nothing. It asks whether it
+        still has the claim every CLAIM_STEP bytes; then nothing it sent can harm what the later writer flushes.
+        """
+
+    @property
+    def redirects(self) -> bool:
+        """Whether `address` ever returns one."""
+
     async def start(self) -> None:
         """Prepare the store. Raises StorageUnavailable, saying why, if it can't be read and written."""
 
@@ -154,26 +183,29 @@ class BlobDriver(Protocol):
         """Return if the store answers now; raise StorageUnavailable, saying why, if not."""
 
     async def create_upload(self, upload_id: str) -> str:
-        """Begin an upload and return its state.
+        """Begin an upload and return its state. Nothing need be in the store before bytes are flushed.
 
         Raises UploadBusy if the id is taken, UploadMissing if it is not a UUID's text, StorageFull, StorageUnavailable.
         """
 
-    async def open_upload(self, upload_id: str, state: str, offset: int, hasher: Hasher) -> UploadWriter:
+    async def open_upload(
+        self, upload_id: str, state: str, offset: int, hasher: Hasher, *, contested: bool = False
+    ) -> UploadWriter:
         """Continue an upload after its first `offset` bytes; what the store holds beyond them is forgotten.
 
         Opening alone changes nothing: bytes beyond `offset` go with the first write, flush, rewind or publish. So a
         caller can open with what it knew, look again now that nobody else writes, and close and open with what it
         knows then.
 
-        `hasher` is fed what is written from here on. Raises UploadMissing; UploadBusy while another writer is open;
+        `hasher` is fed what is written from here on. `contested`: whoever had the claim before may still be writing;
+        a driver that locks need not be told. Raises UploadMissing; UploadBusy while another writer is open;
         UploadDamaged if the store holds fewer bytes; StorageUnavailable.
         """
 
     async def remove_upload(self, upload_id: str, state: str) -> None:
-        """Remove an upload nobody will continue. Removing one that is not there is no error.
+        """Remove an upload nobody will continue, and all that is left of it; where the state is lost, "" will do.
 
-        Raises UploadBusy while a writer is open.
+        Removing one that is not there is no error. Raises UploadBusy while a writer is open.
         """
 
     async def open(self, key: str) -> ObjectReader:
@@ -184,6 +216,12 @@ class BlobDriver(Protocol):
 
     async def size(self, key: str) -> int:
         """Return an object's size in bytes. Raises like `open`."""
+
+    async def address(self, key: str, client: str) -> str | None:
+        """Return a URL from which anybody can GET the object for a while; None if the caller is to send the bytes.
+
+        `client` is the IP address of who asks. The object may be missing. Raises InvalidKey, StorageUnavailable.
+        """
 
     async def delete(self, key: str) -> None:
         """Delete an object, durably. Deleting one that is not there is no error: a delete may be repeated.
@@ -199,7 +237,10 @@ class BlobDriver(Protocol):
         """
 
     def uploads(self) -> AsyncIterator[StoredObject]:
-        """List uploads, in no order, by upload id. Raises StorageUnavailable."""
+        """List uploads of which something is in the store, in no order, by upload id; one may be listed twice.
+
+        Raises StorageUnavailable.
+        """
 
     async def close(self) -> None:
         """Release what the driver holds (threads, connections). Its readers and writers must be closed before."""

@@ -10,9 +10,10 @@ import fcntl
 import os
 import stat
 import uuid
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from storage.digest import Hasher
 from storage.driver import StoredObject
@@ -29,9 +30,9 @@ from storage.filesystem_files import (
 )
 from storage.filesystem_reader import READ_NOW_LIMIT, FilesystemReader
 from storage.filesystem_space import Space
-from storage.filesystem_threads import BufferPool, Threads
 from storage.filesystem_writer import BOOT_ID, FilesystemWriter, Workshop
 from storage.keys import KEY_PREFIX, check_key, is_key, is_upload_id
+from storage.threads import BufferPool, Threads
 
 THREADS = 8
 BUFFERS = 32
@@ -61,6 +62,16 @@ class FilesystemDriver:
         """What a blob's row records as its store."""
         return "filesystem"
 
+    @property
+    def locks(self) -> bool:
+        """Whether `open_upload` keeps others out: it does, by flock."""
+        return True
+
+    @property
+    def redirects(self) -> bool:
+        """Whether `address` ever returns one: it does not."""
+        return False
+
     async def start(self) -> None:
         """Create the folders, and try every operation once, in a thread. Raises StorageUnavailable."""
         await self._threads.run(self._prepare)
@@ -81,7 +92,9 @@ class FilesystemDriver:
         create_upload_file(self._upload_path(upload_id), f"upload {upload_id}")
         return BOOT_ID
 
-    async def open_upload(self, upload_id: str, state: str, offset: int, hasher: Hasher) -> FilesystemWriter:
+    async def open_upload(
+        self, upload_id: str, state: str, offset: int, hasher: Hasher, *, contested: bool = False
+    ) -> FilesystemWriter:
         """Lock the upload's file. The writer cuts it to `offset` before it changes anything else."""
         subject = f"upload {upload_id}"
         try:
@@ -131,6 +144,11 @@ class FilesystemDriver:
         if not stat.S_ISREG(found.st_mode):
             raise StorageUnavailable(f"cannot look at {key}: it is not a regular file")
         return found.st_size
+
+    async def address(self, key: str, client: str) -> str | None:
+        """Return None: there is no way to the bytes but this server."""
+        check_key(key)
+        return None
 
     async def delete(self, key: str) -> None:
         """Delete an object, durably, in a thread. Raises InvalidKey, StorageUnavailable."""
@@ -271,6 +289,11 @@ class FilesystemDriver:
                 status = os.stat(os.path.join(self._root, folder + name), follow_symlinks=False)
                 found.append(StoredObject(name, status.st_size, status.st_mtime))
         return found
+
+
+def from_options(options: Mapping[str, Any]) -> FilesystemDriver:
+    """Return a driver for `root` and `reserve`: what the entry point `filesystem` names."""
+    return FilesystemDriver(Path(options["root"]), reserve=int(options.get("reserve", 0)))
 
 
 def _wanted(folder: str, entries: Iterable[os.DirEntry[str]], after: str) -> Iterable[str]:

@@ -6,7 +6,7 @@ import os
 from storage.driver import READ_CHUNK
 from storage.errors import StorageUnavailable
 from storage.filesystem_files import read_exactly, storage_error
-from storage.filesystem_threads import Threads
+from storage.threads import Threads
 
 READ_NOW_LIMIT = 64 * 1024
 _NO_NOWAIT = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})

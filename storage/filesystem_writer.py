@@ -18,8 +18,8 @@ from storage.filesystem_files import (
     write_at,
 )
 from storage.filesystem_space import Space
-from storage.filesystem_threads import BUFFER_SIZE, BufferPool, Threads, ended
 from storage.keys import check_key
+from storage.threads import BUFFER_SIZE, BufferPool, Threads, ended
 
 INLINE_LIMIT = 128 * 1024
 _REHASH_STEP = 8 * BUFFER_SIZE
@@ -137,6 +137,10 @@ class FilesystemWriter:
             await self._launch()
         return count
 
+    async def settle(self) -> None:
+        """Like `flush`."""
+        await self.flush()
+
     async def flush(self) -> None:
         """Hash and write all that was accepted. Raises StorageFull, StorageUnavailable."""
         descriptor = self._check_usable()
@@ -186,7 +190,7 @@ class FilesystemWriter:
             end = min(start + _REHASH_STEP, self._stored)
             await self._shared.threads.run(_rehash, descriptor, hasher, start, end, self._subject)
 
-    async def publish(self, key: str) -> None:
+    async def publish(self, key: str) -> str:
         """Make the upload the object `key`. Raises InvalidKey, StorageFull, StorageUnavailable."""
         self._check_open()
         try:
@@ -198,6 +202,7 @@ class FilesystemWriter:
             raise
         self._gone = True
         await self.close()
+        return key
 
     async def discard(self) -> None:
         """Remove the upload's file and close. After `close`, raises UploadBusy if another writer took over."""

@@ -107,6 +107,10 @@ class MemoryWriter:
         self._pending += memoryview(block)[:count]
         return count
 
+    async def settle(self) -> None:
+        """Like `flush`."""
+        await self.flush()
+
     async def flush(self) -> None:
         """Move what is pending to the upload, and feed it to the hasher."""
         self._check_open()
@@ -130,7 +134,7 @@ class MemoryWriter:
         await self.flush()
         hasher.update(self._upload.data)
 
-    async def publish(self, key: str) -> None:
+    async def publish(self, key: str) -> str:
         """Make the upload the object `key`. Raises InvalidKey."""
         self._check_open()
         try:
@@ -139,6 +143,7 @@ class MemoryWriter:
             self._driver.put(key, bytes(self._upload.data))
         finally:
             await self.discard()
+        return key
 
     async def discard(self) -> None:
         """Remove the upload and close. After `close`, raises UploadBusy if another writer took over."""
@@ -174,6 +179,16 @@ class MemoryDriver:
         """What a blob's row records as its store."""
         return "memory"
 
+    @property
+    def locks(self) -> bool:
+        """Whether `open_upload` keeps others out: it does."""
+        return True
+
+    @property
+    def redirects(self) -> bool:
+        """Whether `address` ever returns one: it does not."""
+        return False
+
     async def start(self) -> None:
         """Nothing needs to be prepared."""
 
@@ -192,7 +207,9 @@ class MemoryDriver:
         self._uploads[upload_id] = _Upload()
         return "0"
 
-    async def open_upload(self, upload_id: str, state: str, offset: int, hasher: Hasher) -> MemoryWriter:
+    async def open_upload(
+        self, upload_id: str, state: str, offset: int, hasher: Hasher, *, contested: bool = False
+    ) -> MemoryWriter:
         """Continue an upload. Raises UploadMissing, UploadBusy, UploadDamaged, ValueError for a state of earlier."""
         upload = self._uploads.get(upload_id)
         if upload is None:
@@ -220,6 +237,11 @@ class MemoryDriver:
     async def size(self, key: str) -> int:
         """Return an object's size in bytes. Raises ObjectMissing, InvalidKey."""
         return len(self._get(key).data)
+
+    async def address(self, key: str, client: str) -> str | None:
+        """Return None: there is no way to the bytes but this process."""
+        check_key(key)
+        return None
 
     async def delete(self, key: str) -> None:
         """Delete an object, or nothing. Raises InvalidKey."""

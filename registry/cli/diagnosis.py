@@ -1,5 +1,6 @@
 """What is wrong or missing with a configuration, here and now. Nothing is created or changed by looking."""
 
+import asyncio
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,11 +14,13 @@ from registry.cli.serve import exposure
 from registry.db.inspection import Inspected
 from registry.db.migrate import REVISION, check_sqlite
 from registry.db.place import Place, place_of
+from registry.drivers import build_driver, try_driver
 from registry.errors import Unavailable
 from registry.http.cores import granted_cores
 from registry.http.health import OK
 from registry.http.limits import Limits
 from registry.settings import Settings
+from storage.errors import StorageUnavailable
 from storage.filesystem_space import Space
 
 
@@ -40,7 +43,7 @@ def diagnose(settings: Settings, *, insecure_open: bool) -> Diagnosis:
     place = place_of(settings)
     database, problems = _database(place)
     problems += _connection_problems(settings, database)
-    problems += _folder_problems(settings.filesystem_root, "storage.filesystem.root", ("blobs", "uploads"))
+    problems += _storage_problems(settings)
     problems += _room_problems(settings, place)
     problems += certificate_problems(settings.http.tls)
     problems += _limit_problems(settings)
@@ -90,6 +93,21 @@ def _file_problems(path: Path) -> list[Problem]:
     return problems
 
 
+def _storage_problems(settings: Settings) -> list[Problem]:
+    """Look at the folder of the blobs; of any other store, see whether it can be written, read and deleted from."""
+    if settings.storage.driver == "filesystem":
+        return _folder_problems(settings.filesystem_root, "storage.filesystem.root", ("blobs", "uploads"))
+    try:
+        asyncio.run(_try_driver(settings))
+    except StorageUnavailable as unusable:
+        return [error("StorageUnavailable", str(unusable))]
+    return []
+
+
+async def _try_driver(settings: Settings) -> None:
+    await try_driver(build_driver(settings))
+
+
 def _folder_problems(folder: Path, name: str, below: tuple[str, ...]) -> list[Problem]:
     there = existing(folder)
     if not there.is_dir():
@@ -113,8 +131,10 @@ def existing(path: Path) -> Path:
 
 
 def _room_problems(settings: Settings, place: Place) -> Iterator[Problem]:
-    reserve = settings.storage.filesystem.reserve
-    places = [(settings.filesystem_root, reserve, "StorageFull", "storage.filesystem.reserve")]
+    places = []
+    if settings.storage.driver == "filesystem":
+        reserve = settings.storage.filesystem.reserve
+        places.append((settings.filesystem_root, reserve, "StorageFull", "storage.filesystem.reserve"))
     if place.file is not None:
         places.append((place.file.parent, settings.database.reserve, "DatabaseFull", "database.reserve"))
     for folder, reserve, reason, name in places:

@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from registry import __version__, logs
+from registry import __version__, drivers, logs
 from registry.cli.options import (
     ConfigOption,
     DataOption,
@@ -181,7 +181,7 @@ def _tell_what_starts(settings: Settings, instance: str, done: Migrated, workers
             "instance": instance,
             "database": place_of(settings).label,
             "schema": done.after,
-            "storage": f"{settings.storage.driver} {settings.filesystem_root}",
+            "storage": drivers.described(settings),
             "auth": settings.auth.mode,
             "caches": f"small blobs in memory, {cache} bytes a worker" if cache else "none",
             "workers": workers,

@@ -1,6 +1,6 @@
 """Upload sessions: how far each is acknowledged."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import delete, func, insert, literal, select, update
 
@@ -15,7 +15,9 @@ from storage.digest import Digest
 class UploadSession:
     """An unfinished blob. `received` bytes are acknowledged, and `digest` is the digest of exactly those.
 
-    `state` belongs to the blob driver; `generation` grows with every change, so that of two writers one loses.
+    `state` belongs to the blob driver; `generation` grows with every change, so that of two writers one loses. It is
+    odd while somebody has claimed the session to write to it, which matters where the driver doesn't lock: even again
+    once what was written is acknowledged, but odd for good if that never comes.
     """
 
     id: str
@@ -26,6 +28,20 @@ class UploadSession:
     received: int
     digest: Digest
     generation: int
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether somebody claimed it and did not acknowledge anything since."""
+        return self.generation % 2 == 1
+
+    def claimed(self) -> "UploadSession":
+        """Return it as it is once it is claimed, by another if it was before."""
+        return replace(self, generation=self.generation + (2 if self.is_claimed else 1))
+
+    def advanced(self, state: str, received: int, digest: Digest) -> "UploadSession":
+        """Return it as it is once `received` bytes are acknowledged."""
+        generation = self.generation + (1 if self.is_claimed else 2)
+        return replace(self, state=state, received=received, digest=digest, generation=generation)
 
 
 _table = upload_sessions.c
@@ -61,11 +77,19 @@ _ADVANCE = Statement(
         state=parameter("new_state"),
         received=parameter("new_received"),
         digest=parameter("new_digest"),
-        generation=parameter("expected") + literal(1),
+        generation=parameter("new_generation"),
         updated_at=now(),
     )
 )
 _TURN = Statement(select(turn_of("repository")))
+_TOUCH = Statement(
+    update(upload_sessions)
+    .where(_table.id == parameter("upload_id"), _table.generation == parameter("expected"))
+    .values(updated_at=now())
+)
+_END = Statement(
+    delete(upload_sessions).where(_table.id == parameter("upload_id"), _table.generation == parameter("expected"))
+)
 _ANOTHER = select(literal(1)).where(_table.repository == parameter("repository")).limit(1).offset(parameter("others"))
 _ANOTHER_ROW = Statement(_ANOTHER)
 _ANOTHER_OPEN = Statement(_ANOTHER.where(_table.updated_at >= now() - parameter("age")))
@@ -128,8 +152,19 @@ async def advance(transaction: Transaction, before: UploadSession, after: Upload
         new_state=after.state,
         new_received=after.received,
         new_digest=after.digest,
+        new_generation=after.generation,
     )
     return touched == 1
+
+
+async def touch(transaction: Transaction, session: UploadSession) -> bool:
+    """Note that somebody is still writing to a session. Return False if it changed or ended."""
+    return await transaction.run(_TOUCH, upload_id=session.id, expected=session.generation) == 1
+
+
+async def end(transaction: Transaction, session: UploadSession) -> bool:
+    """Forget a session if it did not change. Return whether it did not."""
+    return await transaction.run(_END, upload_id=session.id, expected=session.generation) == 1
 
 
 async def remove(transaction: Transaction, upload_id: str) -> bool:

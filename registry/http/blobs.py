@@ -7,17 +7,21 @@ from registry.http.context import Context
 from registry.http.ranges import parse_range
 from registry.http.replies import Answer, BlobReply, Reply
 from registry.http.request import Request
-from registry.oci.names import parse_repository
+from registry.oci.names import RepositoryName, parse_repository
 from storage.digest import Digest, parse_digest
 
 _FOREVER = b"max-age=31536000, immutable"
+_PARTIAL = (b"range", b"if-range", b"if-none-match", b"if-match")
 Header = tuple[bytes, bytes]
 
 
 async def get_blob(context: Context, request: Request, name: str, digest: str) -> Answer:
-    """Send a blob or one range of it: 200, 206, 304, 416."""
+    """Send a blob or one range of it: 200, 206, 304, 416; or say where the store has it: 307."""
     repository, wanted = parse_repository(name), parse_digest(digest)
     await context.authorize(request, Action.PULL, repository)
+    if context.driver.redirects and (address := await _address(context, request, repository, wanted)) is not None:
+        location = (b"location", address.encode("latin-1"))
+        return Reply(307, [location, (b"cache-control", b"no-store"), (b"docker-content-digest", wanted.encode())])
     reader = await context.blobs.open(repository, wanted)
     try:
         if _is_known(request, wanted):
@@ -52,6 +56,17 @@ async def delete_blob(context: Context, request: Request, name: str, digest: str
     await context.authorize(request, Action.DELETE, repository)
     await context.deletion.delete_blob(repository, wanted, actor=request.principal.name)
     return Reply(202, [(b"docker-content-digest", wanted.encode())])
+
+
+async def _address(context: Context, request: Request, repository: RepositoryName, digest: Digest) -> str | None:
+    """Return where the store itself sends the whole blob from; None if this client gets it from here.
+
+    Ranges and conditions are answered here: a store knows other ETags.
+    """
+    client = request.scope.get("client")
+    if client is None or any(request.header(name) is not None for name in _PARTIAL):
+        return None
+    return await context.blobs.address(repository, digest, client[0])
 
 
 def _headers(digest: Digest) -> list[Header]:

@@ -9,7 +9,7 @@ from registry.http.ranges import parse_content_range, parse_length, range_header
 from registry.http.replies import Answer, Reply
 from registry.http.request import Request
 from registry.oci.names import RepositoryName, parse_repository
-from registry.services.uploads import Chunk
+from registry.services.chunk import Chunk
 from storage.digest import SHA256, Digest, parse_digest
 
 

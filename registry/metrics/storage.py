@@ -33,11 +33,22 @@ class MeasuredDriver:
         self.check = driver.check
         self.close = driver.close
         self.remove_upload = driver.remove_upload
+        self.address = driver.address
 
     @property
     def name(self) -> str:
         """What a blob's row records as its store."""
         return self._driver.name
+
+    @property
+    def locks(self) -> bool:
+        """Whether `open_upload` keeps others out."""
+        return self._driver.locks
+
+    @property
+    def redirects(self) -> bool:
+        """Whether `address` ever returns one."""
+        return self._driver.redirects
 
     async def _measured(self, name: str, operation: Awaitable[T]) -> T:
         """Await `operation`. A generator's context manager would say the same, for 2 us more of every blob's HEAD."""
@@ -66,9 +77,11 @@ class MeasuredDriver:
         """Begin an upload."""
         return await self._measured("create_upload", self._driver.create_upload(upload_id))
 
-    async def open_upload(self, upload_id: str, state: str, offset: int, hasher: Hasher) -> UploadWriter:
+    async def open_upload(
+        self, upload_id: str, state: str, offset: int, hasher: Hasher, *, contested: bool = False
+    ) -> UploadWriter:
         """Continue an upload."""
-        writer = await self._driver.open_upload(upload_id, state, offset, hasher)
+        writer = await self._driver.open_upload(upload_id, state, offset, hasher, contested=contested)
         return _MeasuredWriter(writer, self._publish)
 
     def objects(self, after: str = "") -> AsyncIterator[StoredObject]:
@@ -79,19 +92,20 @@ class MeasuredDriver:
         """List uploads."""
         return self._driver.uploads()
 
-    async def _publish(self, writer: UploadWriter, key: str) -> None:
+    async def _publish(self, writer: UploadWriter, key: str) -> str:
         with self._part("storage publish"):
-            await self._measured("publish", writer.publish(key))
+            return await self._measured("publish", writer.publish(key))
 
 
 class _MeasuredWriter:
     """An UploadWriter whose publication is measured."""
 
-    def __init__(self, writer: UploadWriter, publish: Callable[[UploadWriter, str], Any]) -> None:
+    def __init__(self, writer: UploadWriter, publish: Callable[[UploadWriter, str], Awaitable[str]]) -> None:
         self._writer = writer
         self._publish = publish
         self.write = writer.write
         self.append_from = writer.append_from
+        self.settle = writer.settle
         self.flush = writer.flush
         self.rewind = writer.rewind
         self.rehash = writer.rehash
@@ -113,6 +127,6 @@ class _MeasuredWriter:
         """Whether what was flushed before opening is certain to be what it was then."""
         return self._writer.vouched
 
-    async def publish(self, key: str) -> None:
-        """Make the upload's bytes the object `key`."""
-        await self._publish(self._writer, key)
+    async def publish(self, key: str) -> str:
+        """Make the upload's bytes an object."""
+        return await self._publish(self._writer, key)

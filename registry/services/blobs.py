@@ -12,7 +12,7 @@ from registry.errors import BlobUnknown, NoSpace
 from registry.oci.names import RepositoryName
 from registry.services import events
 from registry.services.stores import Stores
-from storage.contents import Contents
+from storage.contents import LARGEST, Contents
 from storage.digest import Digest, algorithm_of, digest_bytes, new_key
 from storage.driver import BlobDriver, ObjectReader, UploadWriter
 from storage.errors import ObjectMissing, StorageError
@@ -82,6 +82,16 @@ class Blobs:
             self._keep(blob, reader)
         return reader
 
+    async def address(self, repository: RepositoryName, digest: Digest, client: str) -> str | None:
+        """Return a URL from which the client with this IP address may get a blob; None if it is to be sent from here.
+
+        Small blobs are: to send one costs less than to be asked twice for it. So is what can't be found, to say so.
+        """
+        linked = await blobs.find_linked(self._database, repository, digest)
+        if linked is None or linked.blob.size <= LARGEST or not await self._is_there(linked.blob):
+            return None
+        return await (await self._stores.driver_of(linked.blob.store)).address(linked.blob.key, client)
+
     async def exists(self, repository: RepositoryName, digest: Digest) -> int:
         """Return a blob's size in bytes. The client may now rely on it: it is held for `hold_s` at least.
 
@@ -135,9 +145,9 @@ class Blobs:
         if known is not None and await self._is_there(known) and await self._link_known(known, push):
             await writer.discard()
             return
-        size, key = writer.offset, new_key(digest)
+        size = writer.offset
         # What a crash, or an error of the database, leaves under this key has no row: a job sweeps it up.
-        await writer.publish(key)
+        key = await writer.publish(new_key(digest))
         try:
             used = await self._link_new(digest, size, key, push)
         except NoSpace:

@@ -84,10 +84,8 @@ class Copier:
                 await writer.flush()
             if digest_from(algorithm_of(digest), hasher) != digest:
                 return Copied("", "its bytes do not hash to its digest")
-            new = new_key(digest)
             with _own_errors():
-                await writer.publish(new)
-            return Copied(new, "")
+                return Copied(await writer.publish(new_key(digest)), "")
         finally:
             await writer.discard()
 

@@ -2,6 +2,7 @@
 
 import os
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -122,7 +123,11 @@ async def test_an_open_object_outlives_its_deletion(store: Store) -> None:
     reader = await store.driver.open(key)
     await store.replica.delete(key)
     del store.expected[key]
-    assert await read_all(reader) == CONTENT
+    if reader.fileno is None:
+        with suppress(StorageUnavailable):  # which a store of other machines may answer, but never other bytes
+            assert await read_all(reader) == CONTENT
+    else:
+        assert await read_all(reader) == CONTENT
     reader.close()
 
 
@@ -202,7 +207,8 @@ async def test_a_listing_tells_size_and_time_of_publication(store: Store) -> Non
     upload_id, writer = await store.begin(b"12345")
     await writer.flush()
     await writer.close()
-    time.sleep(1.1)  # noqa: ASYNC251 - the clock must go on between the last write and publication
+    step = store.backend.clock_step_s
+    time.sleep(1 + step)  # noqa: ASYNC251 - the clock must go on between the last write and publication
     [upload] = [found async for found in store.driver.uploads()]
     assert (upload.name, upload.size) == (upload_id, 5)
     published = time.time()
@@ -210,8 +216,7 @@ async def test_a_listing_tells_size_and_time_of_publication(store: Store) -> Non
     key = await store.publish(writer, b"12345")
     [item] = [found async for found in store.driver.objects()]
     assert (item.name, item.size) == (key, 5)
-    # Filesystems keep time by ticks of some milliseconds.
-    assert item.modified_at >= published - 0.1
+    assert item.modified_at >= published - step
     assert upload.modified_at <= published - 1
 
 

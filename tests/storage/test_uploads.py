@@ -134,7 +134,8 @@ async def test_opening_beyond_what_is_there_tells_of_damage(store: Store, sha256
     await again.discard()
 
 
-async def test_there_is_one_writer_at_a_time(store: Store, sha256: HasherFactory) -> None:
+async def test_there_is_one_writer_at_a_time(locking_store: Store, sha256: HasherFactory) -> None:
+    store = locking_store
     upload_id, writer = await store.begin(b"first")
     for driver in (store.driver, store.replica):
         with pytest.raises(UploadBusy):
@@ -153,7 +154,8 @@ async def test_there_is_one_writer_at_a_time(store: Store, sha256: HasherFactory
     await store.publish(second, b"first, second")
 
 
-async def test_an_id_is_given_once(store: Store) -> None:
+async def test_an_id_is_given_once(locking_store: Store) -> None:
+    store = locking_store
     upload_id, writer = await store.begin(b"kept")
     with pytest.raises(UploadBusy):
         await store.driver.create_upload(upload_id)
@@ -351,7 +353,8 @@ async def test_a_cancelled_call_ends_after_its_thread(store: Store, operation: s
     seen = hasher.seen
     await writer.close()
     if operation in ("write", "flush", "close"):
-        assert await store.upload_ids() == {upload_id}
+        # Of what was not flushed, there need be nothing in the store.
+        assert await store.upload_ids() <= {upload_id}
         await writer.discard()
     assert hasher.seen >= seen
     assert not hasher.busy
@@ -365,12 +368,13 @@ async def test_a_cancelled_publication_leaves_no_object(store: Store) -> None:
         await asyncio.sleep(delay)
         task.cancel()
         outcome = (await asyncio.gather(task, return_exceptions=True))[0]
-        if outcome is None:
+        if isinstance(outcome, str):
+            assert outcome == key
             store.expected[key] = BLOCK[: 300 * KIB]
         else:
             assert isinstance(outcome, asyncio.CancelledError)
         assert await store.upload_ids() == set()
-        assert (key in await store.keys()) == (outcome is None)
+        assert (key in await store.keys()) == isinstance(outcome, str)
 
 
 async def test_a_cancelled_publication_under_a_taken_key_leaves_the_object_that_has_it(store: Store) -> None:

@@ -71,6 +71,12 @@ def test_the_environment_may_name_the_file(tmp_path: Path, monkeypatch: pytest.M
         ("manifests: {max_size: 4MB4}", ["manifests.max_size", "4MiB"]),
         ("manifests: {sparse: maybe}", ["manifests.sparse", "'deny', 'index' or 'allow'"]),
         ("database: {url: 'mysql://x'}", ["database.url", "sqlite:///PATH"]),
+        ("storage: {driver: S 3}", ["storage.driver", "'S 3'"]),
+        ("storage: {driver: s3}", ["storage", "storage.s3.bucket"]),
+        ("storage: {s3: {access_key_id: x}}", ["storage.s3.access_key_id and secret_access_key", "both"]),
+        ("storage: {s3: {endpoint: minio:9000}}", ["storage.s3.endpoint", "https://"]),
+        ("storage: {s3: {prefix: a/../b}}", ["storage.s3.prefix", "slashes between"]),
+        ("storage: {s3: {part_size: 4MiB}}", ["storage.s3.part_size", "5242880"]),
         ("- a", ["expected sections"]),
         ("a: [", ["not YAML"]),
     ],
@@ -81,6 +87,25 @@ def test_an_error_names_key_source_and_what_was_expected(tmp_path: Path, text: s
         load_settings(file)
     for word in [*named, str(file)]:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "storage: {s3: {secret_access_key: [hunter2]}}",
+        "storage: {s3: {secret_access_key: {a: hunter2}}}",
+        "storage: {driver: s3, s3: {access_key_id: x, secret_access_key: hunter2}}",
+        "storage: {s3: [hunter2]}",
+        "storage: {s3: {endpoint: 'https://me:hunter2@minio'}}",
+        "storage: {options: {key: [hunter2]}}",
+        "storage: {s3: {secret_access_key: 'hunter2}}",
+        "storage:\n  s3:\n    secret_access_key: hunter2\n   x: [",
+    ],
+)
+def test_an_error_shows_no_secret(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(write(tmp_path, text))
+    assert "hunter2" not in str(caught.value)
 
 
 def test_every_wrong_value_is_named_at_once(tmp_path: Path) -> None:

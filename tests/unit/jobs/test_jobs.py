@@ -19,8 +19,9 @@ from registry.jobs.runner import Job, JobRunner, Lease, LeaseLost
 from registry.jobs.stale_uploads import stale_uploads
 from registry.oci.names import RepositoryName
 from registry.services.blobs import Blobs
+from registry.services.chunk import Chunk
 from registry.services.stores import Stores
-from registry.services.uploads import Chunk, Uploads
+from registry.services.uploads import Uploads
 from storage.contents import Contents
 from storage.digest import digest_bytes, new_hasher, new_key
 from storage.filesystem import FilesystemDriver

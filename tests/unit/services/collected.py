@@ -14,12 +14,13 @@ from registry.db.sqlite import SqliteDatabase
 from registry.db.sqlite_connection import connect
 from registry.oci.names import RepositoryName, Tag
 from registry.services.blobs import Blobs
+from registry.services.chunk import Chunk
 from registry.services.collection import Collected, Collector
 from registry.services.deletion import Deletion
 from registry.services.manifests import ManifestPush, Manifests
 from registry.services.retention import Rules
 from registry.services.stores import Stores
-from registry.services.uploads import Chunk, Uploads
+from registry.services.uploads import Uploads
 from storage.contents import Contents
 from storage.digest import Digest, digest_bytes
 from storage.memory import MemoryDriver

@@ -1,4 +1,4 @@
-"""Threads and buffers of a filesystem store."""
+"""Threads and buffers that drivers work with."""
 
 import asyncio
 import mmap
@@ -28,6 +28,11 @@ class BufferPool:
     def outstanding(self) -> int:
         """Buffers that were taken and not given back."""
         return self._made - len(self._free)
+
+    @property
+    def scarce(self) -> bool:
+        """Whether three quarters of them are in use."""
+        return self.outstanding * 4 >= self._limit * 3
 
     def take(self) -> memoryview | None:
         """Return a buffer, or None if all are in use."""
