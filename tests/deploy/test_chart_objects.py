@@ -5,9 +5,9 @@ import re
 from typing import Any
 
 import jsonschema
-import kubernetes_validate
 import pytest
 
+from tests.deploy import kubernetes
 from tests.deploy.charts import CHART, KUBERNETES, VALUES, Object, Rendered, changed, helm, rendered
 
 SETS = ["", *sorted(file.stem for file in VALUES.glob("*.yaml"))]
@@ -25,7 +25,7 @@ KINDS = {
     "ServiceAccount",
     "ServiceMonitor",
 }
-NEWEST = ".".join(kubernetes_validate.latest_version().split(".")[:2])
+NEWEST = kubernetes.newest()
 _LABEL = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
@@ -59,7 +59,7 @@ def check(one: Object, version: str) -> None:
     if one["kind"] == "ServiceMonitor":
         jsonschema.validate(one, SERVICE_MONITOR)
     else:
-        kubernetes_validate.validate(one, version, strict=True)
+        kubernetes.check(one, version)
 
 
 def test_every_kind_is_rendered_by_some_values() -> None:
