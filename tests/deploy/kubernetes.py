@@ -1,4 +1,4 @@
-"""Kubernetes' own schemas, which allow no unknown field. The package kubernetes-validate brings them, in all versions."""
+"""Kubernetes' own schemas, which allow no unknown field. The package kubernetes-validate has them."""
 
 import functools
 import json
