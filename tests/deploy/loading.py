@@ -8,9 +8,6 @@ import pytest
 
 from registry.settings import Settings, load_settings
 
-KNOWS_S3 = "s3" in type(Settings.model_fields["storage"].default).model_fields
-"""Whether there is a driver for S3."""
-
 
 def load(
     monkeypatch: pytest.MonkeyPatch, environment: Mapping[str, str], files: Mapping[str, Path] | None = None

@@ -10,7 +10,7 @@ import yaml
 
 from registry.settings import Settings, SettingsError
 from tests.deploy.charts import CHART, VALUES, Rendered, changed, rendered, template
-from tests.deploy.loading import KNOWS_S3, load
+from tests.deploy.loading import load
 
 SETS = ["", *sorted(file.stem for file in VALUES.glob("*.yaml"))]
 _FLEET = {"settings.storage": {"driver": "s3", "s3": {"bucket": "a"}}, "settings.database": {"url": "postgresql://a/b"}}
@@ -30,7 +30,7 @@ def settings_of(whole: Rendered, monkeypatch: pytest.MonkeyPatch, folder: Path, 
     return load(monkeypatch, environment, {"/etc/stowage/stowage.yaml": file})
 
 
-@pytest.mark.parametrize("values", [one for one in SETS if KNOWS_S3 or one in {"", "single"}])
+@pytest.mark.parametrize("values", SETS)
 def test_stowage_takes_what_it_is_given(values: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     whole = rendered(values)
     settings = settings_of(whole, monkeypatch, tmp_path)

@@ -22,7 +22,7 @@ from registry import __version__
 from registry.settings import Settings, SettingsError
 from tests.clients.tools import find_tool
 from tests.deploy.composed import FOLDER, SECRETS, TLS, Service, environment, example, filled, read, services
-from tests.deploy.loading import KNOWS_S3, load
+from tests.deploy.loading import load
 from tests.support.ports import free_port
 from tests.support.server import Server
 
@@ -81,10 +81,7 @@ def test_variables_are_explained_or_have_a_default(name: str) -> None:
 
 
 def loaded(service: Service, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    given = environment(service, example())
-    if not KNOWS_S3:
-        given = {name: value for name, value in given.items() if not name.startswith("STOWAGE_STORAGE__")}
-    return load(monkeypatch, given)
+    return load(monkeypatch, environment(service, example()))
 
 
 @pytest.mark.parametrize("name", [*REPLICAS, "migrate"])
@@ -95,7 +92,7 @@ def test_stowage_takes_what_it_is_given(name: str, monkeypatch: pytest.MonkeyPat
     assert settings.operations.port == 5001
     assert settings.http.workers == 2
     assert [str(one) for one in settings.http.trusted_proxies] == [f"{address('nginx')}/32"]
-    assert settings.storage.driver == ("s3" if KNOWS_S3 else "filesystem")
+    assert settings.storage.driver == "s3"
 
 
 def test_a_setting_that_stowage_does_not_know_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
