@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from registry import __version__
-from registry.cli import check, du, gc, maintenance, migrate, moving, serve, takeover
+from registry.cli import check, du, fsck, gc, maintenance, migrate, moving, scrub, serve, takeover
 from registry.cli.options import examples
 
 _EXAMPLES = examples(
@@ -47,6 +47,8 @@ def build() -> typer.Typer:
     app.command(epilog=check.EXAMPLES)(check.check)
     app.command(epilog=gc.EXAMPLES)(gc.gc)
     app.command(epilog=du.EXAMPLES)(du.du)
+    app.command(epilog=scrub.EXAMPLES)(scrub.scrub)
+    app.command(epilog=fsck.EXAMPLES)(fsck.fsck)
     app.add_typer(maintenance.build(), name="maintenance")
     app.command(epilog=migrate.EXAMPLES)(migrate.migrate)
     app.command("import", epilog=takeover.EXAMPLES)(takeover.take_over)

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.routing import Route
@@ -28,11 +29,13 @@ from registry.http.server import Served
 from registry.jobs import collect as collect_job
 from registry.jobs import old_events as old_events_job
 from registry.jobs import orphans as orphans_job
+from registry.jobs import scrub as scrub_job
 from registry.jobs import stale_uploads as stale_uploads_job
+from registry.jobs.clock import Clock
 from registry.jobs.collect import collect
 from registry.jobs.old_events import old_events
 from registry.jobs.orphans import orphans
-from registry.jobs.runner import JobRunner
+from registry.jobs.runner import Job, JobRunner
 from registry.jobs.stale_uploads import stale_uploads
 from registry.metrics.board import Board
 from registry.metrics.database import MeasuredDatabase
@@ -45,6 +48,7 @@ from registry.services.deletion import Deletion
 from registry.services.maintenance import Maintenance
 from registry.services.manifests import Manifests
 from registry.services.retention import rules_of
+from registry.services.scrub import Fault, Pace, Scrubber
 from registry.services.stores import Stores
 from registry.services.uploads import Uploads
 from registry.settings import Settings
@@ -59,7 +63,7 @@ _PAGES = {"/healthz": "healthz", "/readyz": "readyz", "/metrics": "metrics"}
 def new_board() -> Board:
     """Return the memory that the workers of a server count in."""
     names = (*(route.name for route in ROUTES), *_PAGES.values(), NO_ROUTE)
-    jobs = [one.NAME for one in (stale_uploads_job, orphans_job, old_events_job, collect_job)]
+    jobs = [one.NAME for one in (stale_uploads_job, orphans_job, old_events_job, collect_job, scrub_job)]
     return Board(Layout(families(names, jobs)))
 
 
@@ -75,7 +79,7 @@ def build_app(settings: Settings, instance: str, figures: Figures) -> Served:
     tracing = start_tracing(settings.tracing)
     access_log = _build_access_log(settings, instance, figures)
     context = _build_context(settings, figures, tracing)
-    runner = _build_runner(context, figures)
+    runners = _build_runners(context, figures)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -83,13 +87,15 @@ def build_app(settings: Settings, instance: str, figures: Figures) -> Served:
         await context.database.start()
         await context.maintenance.start()
         app.state.readiness = Readiness(context, instance=instance)
-        runner.start()
+        for runner in runners:
+            runner.start()
         looking = asyncio.create_task(figures.keep_looking(), name="figures")
         try:
             yield
         finally:
             looking.cancel()
-            await runner.stop()
+            for runner in runners:
+                await runner.stop()
             await context.maintenance.stop()
             await context.database.stop()
             await context.stores.close()
@@ -216,7 +222,8 @@ def _build_context(settings: Settings, figures: Figures, tracing: Tracing | None
     )
 
 
-def _build_runner(context: Context, figures: Figures) -> JobRunner:
+def _build_runners(context: Context, figures: Figures) -> list[JobRunner]:
+    """Return what runs the jobs: one after the other those that are done soon, and beside them the one that is not."""
     settings, database, driver = context.settings, context.database, context.driver
     jobs = [
         stale_uploads(database, driver, context.uploads, expire_s=settings.uploads.expire),
@@ -229,10 +236,28 @@ def _build_runner(context: Context, figures: Figures) -> JobRunner:
         figures.follow(lambda: collector.bytes, "collection_bytes")
         age_s = max(settings.collection.grace, 2 * settings.collection.hold)
         jobs.append(collect(collector, every_s=settings.collection.interval, age_s=age_s))
-    return JobRunner(
-        database,
-        jobs,
-        owner=str(uuid.uuid4()),
-        paused=lambda: context.maintenance.on,
-        record=figures.job,
-    )
+    slow = [_build_scrub(context, figures)] if settings.scrub.enabled else []
+    clock, owner = Clock(database), str(uuid.uuid4())
+    return [
+        JobRunner(
+            database,
+            some,
+            owner=owner,
+            clock=clock,
+            paused=lambda: context.maintenance.on,
+            record=figures.job,
+        )
+        for some in (jobs, slow)
+        if some
+    ]
+
+
+def _build_scrub(context: Context, figures: Figures) -> Job:
+    settings = context.settings.scrub
+    scrubber = Scrubber(context.database, context.stores, Pace(settings.rate), told=scrub_job.tell)
+    done = scrubber.done
+    figures.follow(lambda: done.blobs, "scrub_blobs")
+    figures.follow(lambda: done.bytes, "scrub_bytes")
+    for fault in Fault:
+        figures.follow(partial(done.faults.__getitem__, fault), "scrub_faults", fault)
+    return scrub_job.scrub(scrubber, interval_s=settings.interval, every_s=settings.every)

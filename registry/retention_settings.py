@@ -1,10 +1,10 @@
-"""Settings of what is kept, and for how long."""
+"""Settings of what is kept, for how long, and how it is looked after."""
 
 from typing import Literal
 
 from pydantic import Field
 
-from registry.setting_types import Duration, DurationOrNone, Section
+from registry.setting_types import Duration, DurationOrNone, Section, Size
 
 Policy = Literal["keep", "collect"]
 
@@ -40,4 +40,20 @@ class HistorySettings(Section):
 
     window: DurationOrNone = Field(
         14 * 86400, description="How long what a tag was, and what was deleted, can be had back."
+    )
+
+
+class ScrubSettings(Section):
+    """`scrub`: reading what is stored, to find what is damaged before somebody needs it."""
+
+    enabled: bool = Field(True, description="Whether the server scrubs by itself; `stowage scrub` does either way.")
+    interval: Duration = Field(
+        3600, description="How long after a run the next one begins. What is quarantined is looked at in each."
+    )
+    every: Duration = Field(30 * 86400, description="How long after a blob was found right it is read again.")
+    rate: Size = Field(
+        20 * 1024**2,
+        le=1024**4,
+        description="Most bytes read a second, by the server and by `stowage scrub`; a blob counts as 64 KiB at least. "
+        "0 is without limit.",
     )

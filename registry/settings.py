@@ -21,7 +21,7 @@ from pydantic_settings import (
 )
 
 from registry.database_settings import DatabaseSettings
-from registry.retention_settings import CollectionSettings, HistorySettings
+from registry.retention_settings import CollectionSettings, HistorySettings, ScrubSettings
 from registry.setting_types import Duration, Networks, Section, Size, masked
 from registry.storage_settings import StorageSettings
 from registry.watching_settings import LogSettings, MetricsSettings, OperationsSettings, TracingSettings
@@ -180,6 +180,7 @@ class Settings(BaseSettings):
     events: EventSettings = EventSettings()
     collection: CollectionSettings = CollectionSettings()
     history: HistorySettings = HistorySettings()
+    scrub: ScrubSettings = ScrubSettings()
     logs: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
     operations: OperationsSettings = OperationsSettings()

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from sqlalchemy import BigInteger, and_, case, cast, exists, insert, literal, select, update
 from sqlalchemy.dialects import postgresql
 
-from registry.db import candidates
+from registry.db import candidates, doomed
 from registry.db.candidates import Cause, Kind
 from registry.db.connection import Reader, Transaction
 from registry.db.statements import Statement, now, one_of, parameter
@@ -225,9 +225,10 @@ async def insert_blob(transaction: Transaction, *, digest: Digest, size: int, st
     return blob
 
 
-async def move(transaction: Transaction, blob_id: int, *, size: int, store: str, key: str) -> None:
-    """Record that a digest's bytes are elsewhere now, hashed and good."""
-    await transaction.run(_MOVE, blob_id=blob_id, size=size, store=store, key=key)
+async def move(transaction: Transaction, before: Blob, *, size: int, store: str, key: str) -> None:
+    """Record that a digest's bytes are elsewhere now, hashed and good; the key that they had before is doomed."""
+    await transaction.run(_MOVE, blob_id=before.id, size=size, store=store, key=key)
+    await doomed.add(transaction, store=before.store, key=before.key, size=before.size)
 
 
 async def link(transaction: Transaction, repository_id: int, blob_id: int, *, hold: int) -> None:

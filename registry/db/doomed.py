@@ -40,6 +40,7 @@ _PAGE = Statement(
     .limit(parameter("limit"))
 )
 _REMOVE = Statement(delete(doomed).where(doomed.c.store == parameter("store"), one_of(doomed.c.key, "keys")))
+_KNOWN = Statement(select(doomed.c.key).where(doomed.c.store == parameter("store"), one_of(doomed.c.key, "keys")))
 _TOTAL = Statement(select(func.count(), func.coalesce(func.sum(doomed.c.size), 0)).select_from(doomed))
 
 
@@ -56,6 +57,11 @@ async def page(reader: Reader, store: str, *, after: str, limit: int) -> list[Do
 async def remove(transaction: Transaction, store: str, keys: list[str]) -> None:
     """Forget keys whose objects are deleted."""
     await transaction.run(_REMOVE, store=store, keys=transaction.encode_list(keys))
+
+
+async def known(reader: Reader, store: str, keys: list[str]) -> set[str]:
+    """Return those of `keys` that are doomed."""
+    return {row[0] for row in await reader.all(_KNOWN, store=store, keys=reader.encode_list(keys))}
 
 
 async def total(reader: Reader) -> tuple[int, int]:

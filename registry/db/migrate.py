@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from registry.db.reserve import is_full
 from registry.errors import NoSpace, Unavailable
 
-REVISION = "0005"
+REVISION = "0006"
 """The schema that this version needs: the newest in `registry.db.migrations`."""
 
 _PARTIAL = ".partial"

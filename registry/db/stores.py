@@ -23,6 +23,7 @@ class Store(NamedTuple):
 _COLUMNS = (stores.c.id, stores.c.name, stores.c.place, stores.c.imported_at, stores.c.finished_at)
 _BY_NAME = Statement(select(*_COLUMNS).where(stores.c.name == parameter("store")))
 _BY_PLACE = Statement(select(*_COLUMNS).where(stores.c.place == parameter("where")))
+_EVERY = Statement(select(*_COLUMNS).order_by(stores.c.id))
 _LAST = Statement(select(stores.c.id).order_by(stores.c.id.desc()).limit(1))
 _ADD = Statement(
     postgresql.insert(stores)
@@ -69,6 +70,11 @@ async def is_finished(reader: Reader, name: str) -> bool:
 async def finished(reader: Reader) -> list[str]:
     """Return the names of stores whose takeover is finished."""
     return [row[0] for row in await reader.all(_ALL_FINISHED)]
+
+
+async def every(reader: Reader) -> list[Store]:
+    """Return all stores that were taken over, or are being."""
+    return [Store(*row) for row in await reader.all(_EVERY)]
 
 
 async def mark_imported(transaction: Transaction, store_id: int) -> None:

@@ -46,7 +46,7 @@ repositories = Table(
 
 # One row a digest, whoever links it. `state`: 0 good, 1 quarantined (never served, replaced by the next push).
 # `verified_at`: when the bytes were last seen to hash to the digest; null for those that were only looked at, where
-# another registry had stored them.
+# another registry had stored them. The indexes hold next to nothing, so that pushes do not pay for them.
 blobs = Table(
     "blobs",
     metadata,
@@ -59,6 +59,13 @@ blobs = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("verified_at", BigInteger),
     Index(None, "store", "key"),
+    Index("ix_blobs_quarantined", "id", sqlite_where=text("state <> 0"), postgresql_where=text("state <> 0")),
+    Index(
+        "ix_blobs_unverified",
+        "id",
+        sqlite_where=text("verified_at IS NULL"),
+        postgresql_where=text("verified_at IS NULL"),
+    ),
 )
 
 # A blob is visible only through a link. Until `held_until` nothing collects it; a link that was deleted stays, hidden,

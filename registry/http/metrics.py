@@ -2,20 +2,26 @@
 
 import asyncio
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from registry.db import candidates, uploads
+from registry.db import candidates, scrub, uploads
 from registry.errors import Unavailable
 from registry.http.context import Context
 from registry.http.proxies import Network, parse_address
 from registry.metrics.figures import Figures
 
-MOST = 100_000  # uploads, and candidates for collection, are counted: that takes two milliseconds
+MOST = 100_000  # rows are counted: that takes two milliseconds
+_COUNTED = {
+    "upload_sessions": uploads.count,
+    "collection_candidates": candidates.count,
+    "blobs_quarantined": scrub.count_quarantined,
+    "blobs_unverified": scrub.count_unverified,
+}
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 
 
@@ -38,22 +44,21 @@ class MetricsPage:
         if not self._public and not self._may_read(request):
             return PlainTextResponse("metrics.networks does not have your address\n", 403)
         self._figures.look()
-        sessions = waiting = None
+        counts: dict[str, int] = {}
         with suppress(Unavailable):
-            sessions = await uploads.count(self._context.database, most=MOST)
-            waiting = await candidates.count(self._context.database, most=MOST)
+            for name, count in _COUNTED.items():
+                counts[name] = await count(self._context.database, most=MOST)
         accept = request.headers.get("accept", "")
-        text, content_type = await asyncio.to_thread(self._render, accept, sessions, waiting)
+        text, content_type = await asyncio.to_thread(self._render, accept, counts)
         return Response(text, headers={"content-type": content_type, "cache-control": "no-store"})
 
-    def _render(self, accept: str, sessions: int | None, waiting: int | None) -> tuple[bytes, str]:
+    def _render(self, accept: str, counts: Mapping[str, int]) -> tuple[bytes, str]:
         # The library is imported when it is first asked for: its import would make every start longer.
         exposition: Any = importlib.import_module("registry.metrics.exposition")
         rendered: tuple[bytes, str] = exposition.render(
             self._figures.board,
             accept,
-            upload_sessions=sessions,
-            candidates=waiting,
+            counts=counts,
             maintenance=self._context.maintenance.on,
         )
         return rendered

@@ -1,7 +1,7 @@
 """Figures in Prometheus' form. Imported when they are first asked for: the library takes longer than a start should."""
 
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -16,28 +16,34 @@ from registry.metrics.processes import Process, process
 
 PREFIX = "stowage_"
 
+Counts = Mapping[str, int]
+"""How many there are of each, without the prefix; what nobody could count is left out."""
 
-def render(
-    board: Board, accept: str, *, upload_sessions: int | None, candidates: int | None, maintenance: bool
-) -> tuple[bytes, str]:
+_COUNTED = {
+    "upload_sessions": "Uploads begun and neither finished nor cancelled",
+    "collection_candidates": "What nothing may need any more and collection has not removed",
+    "blobs_quarantined": "Blobs that were found damaged and are not served until they are pushed again",
+    "blobs_unverified": "Blobs whose bytes were never compared with their digests",
+}
+
+
+def render(board: Board, accept: str, *, counts: Counts, maintenance: bool) -> tuple[bytes, str]:
     """Return the text and its Content-Type: OpenMetrics where `accept` asks for it, else Prometheus' own form.
 
     Args:
-        upload_sessions: how many are open; None where nobody could say.
-        candidates: how many things collection has to look at; None where nobody could say.
+        counts: what the database was asked for.
         maintenance: whether the registry is read-only.
     """
     # The library puts what a client says of the version into its answer: so it is told what we say.
     wanted = "application/openmetrics-text; version=1.0.0" if "application/openmetrics-text" in accept else "text/plain"
     encode, content_type = choose_encoder(wanted)
-    return encode(_Collector(board, upload_sessions, candidates, maintenance)), content_type
+    return encode(_Collector(board, counts, maintenance)), content_type
 
 
 class _Collector(Collector):
-    def __init__(self, board: Board, upload_sessions: int | None, candidates: int | None, maintenance: bool) -> None:
+    def __init__(self, board: Board, counts: Counts, maintenance: bool) -> None:
         self._board = board
-        self._candidates = candidates
-        self._upload_sessions = upload_sessions
+        self._counts = counts
         self._maintenance = maintenance
 
     def collect(self) -> Iterator[Metric]:
@@ -48,19 +54,11 @@ class _Collector(Collector):
         totals = self._board.totals()
         for family, start in self._board.layout.families.values():
             yield _metric(family, totals[start : start + family.size])
-        sessions = GaugeMetricFamily(
-            f"{PREFIX}upload_sessions", "Uploads begun and neither finished nor cancelled; 100000 are as many or more."
-        )
-        if self._upload_sessions is not None:
-            sessions.add_metric([], self._upload_sessions)
-        yield sessions
-        waiting = GaugeMetricFamily(
-            f"{PREFIX}collection_candidates",
-            "What nothing may need any more and collection has not removed; 100000 are as many or more.",
-        )
-        if self._candidates is not None:
-            waiting.add_metric([], self._candidates)
-        yield waiting
+        for name, meaning in _COUNTED.items():
+            gauge = GaugeMetricFamily(f"{PREFIX}{name}", f"{meaning}; 100000 are as many or more.")
+            if (count := self._counts.get(name)) is not None:
+                gauge.add_metric([], count)
+            yield gauge
         yield GaugeMetricFamily(f"{PREFIX}maintenance", "1 while the registry is read-only.", self._maintenance)
         yield from self._of_processes()
 

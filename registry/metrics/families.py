@@ -166,6 +166,14 @@ def families(routes: Sequence[str], jobs: Sequence[str]) -> tuple[Family, ...]:
         ),
         Family("collection_objects", "Blobs that collection deleted.", Kind.COUNTER),
         Family("collection_bytes", "Bytes of the blobs that collection deleted.", Kind.COUNTER),
+        Family("scrub_blobs", "Blobs that the server scrubbed.", Kind.COUNTER),
+        Family("scrub_bytes", "Bytes that the server read to scrub blobs.", Kind.COUNTER),
+        Family(
+            "scrub_faults",
+            "Blobs that were found damaged, each time that they were; unreadable ones are not quarantined.",
+            Kind.COUNTER,
+            {"fault": ("content", "size", "missing", "unreadable")},
+        ),
         Family("access_log_dropped_lines", "Lines of the access log that nobody took in time.", Kind.COUNTER),
     )
 

@@ -186,13 +186,17 @@ class Blobs:
         async def work(transaction: Transaction) -> bool:
             repository_id = await repositories.find_or_create(transaction, push.repository)
             current = await blobs.find_to_change(transaction, digest)
-            used = current is None or (replaces and known is not None and current.key == known.key)
+            used = (
+                current is None
+                or current.state != blobs.GOOD
+                or (replaces and known is not None and current.key == known.key)
+            )
             if current is None:
                 current = await blobs.insert_blob(
                     transaction, digest=digest, size=size, store=self._driver.name, key=key
                 )
             elif used:
-                await blobs.move(transaction, current.id, size=size, store=self._driver.name, key=key)
+                await blobs.move(transaction, current, size=size, store=self._driver.name, key=key)
             await self._link(transaction, repository_id, current, push)
             return used
 

@@ -162,7 +162,7 @@ class Collector:
         candidate = await candidates.find(transaction, found)
         if candidate is None:  # something refers to it since
             return
-        judged = await _judged(transaction, candidate, self._rules)
+        judged = await judged_now(transaction, candidate, self._rules)
         if judged is None:
             await candidates.drop(transaction, candidate)
             return
@@ -264,12 +264,12 @@ async def explain(reader: Reader, rules: Rules) -> AsyncIterator[Explained]:
         while found := await candidates.page(reader, kind, after=after, limit=_PAGE):
             after = found[-1]
             for candidate in found:
-                judged = await _judged(reader, candidate, rules)
+                judged = await judged_now(reader, candidate, rules)
                 if judged is not None and (judged[1].until is not None or judged[1].keeper is Keeper.SETTING):
                     yield Explained(candidate, *judged, await _frees(reader, candidate, judged[0]))
 
 
-async def _judged(reader: Reader, candidate: Candidate, rules: Rules) -> tuple[Facts, Verdict] | None:
+async def judged_now(reader: Reader, candidate: Candidate, rules: Rules) -> tuple[Facts, Verdict] | None:
     """Return what is known of a candidate and what follows from it, or None if it is not there any more."""
     repository_id, item_id = candidate.repository_id, candidate.item_id
     if candidate.kind is Kind.MANIFEST:

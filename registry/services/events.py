@@ -11,6 +11,8 @@ MOUNT = "mount"
 DELETE = "delete"
 TAG = "tag"
 UNTAG = "untag"
+QUARANTINE = "quarantine"
+RECOVER = "recover"
 
 
 async def record(

@@ -19,6 +19,13 @@ from tests.support import postgresql
 SCANS_ON_PURPOSE = {
     "candidates._COUNT": "figures tell how many there are; it stops at as many as its limit",
     "doomed._TOTAL": "`stowage du` tells how much is being deleted: seldom more than a batch",
+    "scrub._ALL": "scrubbing walks the rows in the order of their ids from where the page begins",
+    "scrub._COUNT_ALL": "`stowage scrub` tells a person at a terminal how far it has come",
+    "scrub._COUNT_QUARANTINED": "figures tell how many there are, from an index that holds only those",
+    "scrub._COUNT_UNVERIFIED": "figures tell how many there are, from an index that holds only those",
+    "scrub._QUARANTINED": "it walks an index that holds only those",
+    "scrub._UNVERIFIED": "it walks an index that holds only those",
+    "stores._EVERY": "there are as many as registries were taken over",
     "usage._STORED": "`stowage du` tells what all blobs take together",
     "uploads._COUNT": "figures tell how many there are; it stops at as many as its limit",
     "outbox._FORGET": "it looks at the oldest, a bounded number of them, in the order of their ids",

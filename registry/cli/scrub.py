@@ -1,0 +1,205 @@
+"""`stowage scrub`: read what is stored, have nobody served what is damaged, and take right bytes from elsewhere."""
+
+import json
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+
+from registry.cli.opened import in_registry, registry_settings
+from registry.cli.options import ConfigOption, DataOption, JsonOption, examples
+from registry.cli.progress import bar, shown, size
+from registry.db import scrub as scrub_rows
+from registry.db.connection import Transaction
+from registry.logs import escaped
+from registry.main import Opened
+from registry.services.scrub import Finding, Outcome, Pace, Scrubber
+from registry.services.scrub_source import FolderSource
+from registry.setting_types import DurationOrNone, Size
+
+EXAMPLES = examples(
+    "stowage scrub",
+    "stowage scrub --older-than 7d --rate 100MiB",
+    "stowage scrub --quarantined --from /mnt/backup/stowage --data /var/lib/stowage",
+    "stowage scrub --json --data /var/lib/stowage",
+)
+FOUND = 3
+"""Exit status of a run that came to its end and found something that is still wrong."""
+
+_MOST = 1_000_000_000
+
+
+def _duration(text: str) -> int:
+    try:
+        return TypeAdapter[int](DurationOrNone).validate_python(text)
+    except ValidationError:
+        raise typer.BadParameter("expected a duration like 0s, 12h, 7d or 4w") from None
+
+
+def _rate(text: str) -> int:
+    try:
+        return TypeAdapter[int](Size).validate_python(text)
+    except ValidationError:
+        raise typer.BadParameter("expected a size like 20MiB; 0 is without limit") from None
+
+
+AgeOption = Annotated[
+    int,
+    typer.Option(
+        "--older-than",
+        metavar="TIME",
+        help="Leave out what was found right since. [default: 0s, read everything]",
+        parser=_duration,
+        show_default=False,
+    ),
+]
+RateOption = Annotated[
+    int | None,
+    typer.Option(
+        "--rate",
+        metavar="SIZE",
+        help="Most bytes a second, instead of `scrub.rate`; 0 is without limit.",
+        parser=_rate,
+        show_default=False,
+    ),
+]
+FromOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        metavar="DIR",
+        help="Take the bytes of damaged blobs from there: storage of Stowage or of CNCF distribution, an OCI layout.",
+        show_default=False,
+    ),
+]
+OnlyOption = Annotated[bool, typer.Option("--quarantined", help="Read only what is in quarantine already.")]
+StrictOption = Annotated[
+    bool,
+    typer.Option(
+        "--unreadable", help="Quarantine also what can't be read, again and again, though the storage answers."
+    ),
+]
+
+
+def scrub(
+    older_than: AgeOption = 0,
+    rate: RateOption = None,
+    source: FromOption = None,
+    quarantined: OnlyOption = False,
+    unreadable: StrictOption = False,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Read blobs, compare them with their digests, and have nobody served what is damaged.
+
+    A blob whose bytes are wrong, or missing, is quarantined: it counts as not there until it is pushed again, or its
+    bytes are right again, or --from has them. Servers do this by themselves, slowly (`scrub.every`); pushes and pulls
+    go on meanwhile, and both may be at it at once. To go on after an interruption, say --older-than.
+
+    Exit status: 0 if everything was right, 3 if something is damaged, 1 if it failed.
+    """
+    settings = registry_settings(config, data)
+    pace = Pace(settings.scrub.rate if rate is None else rate)
+    report = _Report(as_json=as_json)
+
+    async def run(opened: Opened) -> int:
+        async with AsyncExitStack() as stack:
+            replace = None
+            if source is not None:
+                folder = FolderSource(source, opened.database, opened.driver)
+                stack.push_async_callback(folder.close)
+                replace = folder.replace
+            scrubber = Scrubber(
+                opened.database, opened.stores, pace, told=report.tell, replace=replace, strict=unreadable
+            )
+            if sys.stderr.isatty() and not quarantined:
+                report.blobs, _ = await scrub_rows.total(opened.database)
+            await scrubber.run(_unfenced, every_s=older_than, quarantined_only=quarantined, outcome=report.outcome)
+            return await scrub_rows.count_quarantined(opened.database, most=_MOST)
+
+    with shown(report.progress, sys.stderr):
+        left = in_registry(settings, run)
+    report.end(left)
+    if report.wrong:
+        raise typer.Exit(FOUND)
+
+
+async def _unfenced(transaction: Transaction) -> None:
+    """Let every transaction be: a row is changed only if it still is what was read, whoever else scrubs."""
+
+
+class _Report:
+    """Collects what was found, of which there is little, and prints it.
+
+    Attributes:
+        blobs: how many there are, as far as is known.
+        wrong: how many are damaged and were not repaired.
+    """
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._found: list[dict[str, Any]] = []
+        self.outcome = Outcome()
+        self.blobs = 0
+        self.wrong = 0
+
+    def tell(self, finding: Finding) -> None:
+        """Take in a finding."""
+        self.wrong += not finding.repaired
+        if self._as_json:
+            self._found.append(_described(finding))
+        else:
+            typer.echo(escaped(_sentence(finding)))
+
+    def progress(self) -> str:
+        """Return the line on the terminal."""
+        done = self.outcome
+        return f"{bar(done.blobs, self.blobs)}{done.blobs:,} blobs, {size(done.bytes)}, {done.found:,} damaged"
+
+    def end(self, quarantined: int) -> None:
+        """Print what all came to. `quarantined`: how many are now."""
+        done = self.outcome
+        if self._as_json:
+            totals = {
+                "blobs": done.blobs,
+                "bytes": done.bytes,
+                "damaged": done.found,
+                "repaired": done.found - self.wrong,
+                "recovered": done.recovered,
+                "quarantined": quarantined,
+            }
+            typer.echo(json.dumps({"found": self._found, "summary": totals}, indent=2))
+            return
+        repaired = done.found - self.wrong
+        typer.echo(
+            f"{done.blobs:,} blobs read, {size(done.bytes)}: {done.found:,} damaged, {repaired:,} of them repaired; "
+            f"{done.recovered:,} are right again; {quarantined:,} in quarantine now"
+        )
+
+
+def _described(finding: Finding) -> dict[str, Any]:
+    blob = finding.blob
+    return {
+        "fault": finding.fault,
+        "digest": blob.digest,
+        "size": blob.size,
+        "store": blob.store,
+        "key": blob.key,
+        "why": finding.why,
+        "repositories": list(finding.repositories),
+        "quarantined": finding.quarantined and not finding.repaired,
+        "repaired": finding.repaired,
+    }
+
+
+def _sentence(finding: Finding) -> str:
+    blob = finding.blob
+    fate = "repaired" if finding.repaired else "quarantined" if finding.quarantined else "left as it is"
+    seen = ", ".join(finding.repositories[:3]) + (", ..." if len(finding.repositories) > 3 else "")
+    return (
+        f"{finding.fault} {blob.digest}: {finding.why}; {fate} (store {blob.store}, key {blob.key}, in {seen or '-'})"
+    )

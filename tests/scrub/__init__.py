@@ -1,0 +1,1 @@
+"""Scrubbing, and comparing database and storage: real servers whose files somebody damaged."""
