@@ -25,7 +25,7 @@ log:
   fields: {{service: registry}}
 storage:
   cache: {{blobdescriptor: inmemory}}
-  filesystem: {{rootdirectory: {folder}}}
+  {driver}
   delete: {{enabled: true}}
 {more}http:
   addr: 127.0.0.1:{port}
@@ -74,7 +74,7 @@ class Server(ABC):
 
     def environment(self) -> dict[str, str]:
         """Return the environment: nothing that configures a server, but for what distribution's image sets."""
-        ours = ("STOWAGE_", "REGISTRY_", "OTEL_")
+        ours = ("STOWAGE_", "REGISTRY_", "OTEL_", "AWS_")
         kept = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
         # Without it distribution tries in vain to send traces to a collector on this machine.
         return kept | {"OTEL_TRACES_EXPORTER": "none"}
@@ -195,8 +195,12 @@ class Distribution(Server):
     def command(self) -> list[str]:
         """Return the command line. Raises MissingPeer."""
         config = self.folder / "config.yml"
-        config.write_text(_PEER_CONFIG.format(folder=self.folder / "data", port=self.port, more=self.more))
+        config.write_text(_PEER_CONFIG.format(driver=self.driver(), port=self.port, more=self.more))
         return [find_program(self.program), "serve", str(config)]
+
+    def driver(self) -> str:
+        """Return the line of the configuration that says where it stores."""
+        return f"filesystem: {{rootdirectory: {self.folder / 'data'}}}"
 
 
 class DockerRegistry(Distribution):

@@ -16,7 +16,7 @@ from registry import logs
 from registry.db.connection import Database
 from registry.db.migrate import Migrated
 from registry.db.place import place_of
-from registry.drivers import build_driver, try_driver
+from registry.drivers import build_driver, build_imported, try_driver
 from registry.http.access_log import AccessLog
 from registry.http.context import Context
 from registry.http.health import Readiness, alive, ready
@@ -157,7 +157,7 @@ async def open_registry(settings: Settings) -> AsyncIterator[Opened]:
     """
     database = place_of(settings).open()
     driver = build_driver(settings)
-    stores = Stores(database, driver)
+    stores = Stores(database, driver, partial(build_imported, settings))
     try:
         await database.start()
         await driver.start()
@@ -192,7 +192,7 @@ def _build_context(settings: Settings, figures: Figures, tracing: Tracing | None
 
     database: Database = MeasuredDatabase(unmeasured, figures, part) if is_measured else unmeasured
     driver = measured(build_driver(settings))
-    stores = Stores(database, driver, measured)
+    stores = Stores(database, driver, partial(build_imported, settings), measured)
     policy = OpenPolicy()
     contents = Contents(settings.storage.cache)
     figures.follow(lambda: unmeasured.batches, "database_batches")

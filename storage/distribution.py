@@ -1,4 +1,4 @@
-"""The layout of CNCF distribution's storage, and a driver that serves blobs from where they lie in it.
+"""The layout of CNCF distribution's storage, and a driver that serves blobs from where they lie in a folder.
 
 Source: distribution, `registry/storage/paths.go`. Keys are paths below `docker/registry/v2`, so that a row says which
 file is meant. Nothing is ever written there.
@@ -32,22 +32,29 @@ def key_of(digest: Digest) -> str:
     return f"blobs/{algorithm_of(digest)}/{encoded[:2]}/{encoded}/data"
 
 
-class DistributionDriver:
-    """A BlobDriver for blobs that another registry has stored: it reads, and deletes what it may.
+def is_key(text: str) -> bool:
+    """Say whether `text` is what `key_of` returns for some digest."""
+    return _KEY.match(text) is not None
+
+
+def checked(key: str) -> str:
+    """Return `key` if it is one. Raises InvalidKey if it is not."""
+    if not is_key(key):
+        raise InvalidKey(f"not a key of this store: {key[:200]!r}")
+    return key
+
+
+class ForeignDriver:
+    """What drivers of other registries' storage have in common: they are read, and deleted from where that is allowed.
 
     Args:
         name: of the store.
-        root: the other registry's `rootdirectory`.
-        may_delete: asked before each deletion; while it says no, `delete` raises StorageUnavailable.
+        may_delete: asked before each deletion.
     """
 
-    def __init__(self, name: str, root: Path, may_delete: Callable[[], Awaitable[bool]]) -> None:
+    def __init__(self, name: str, may_delete: Callable[[], Awaitable[bool]]) -> None:
         self._name = name
-        self._root = os.path.join(os.path.realpath(root), LAYOUT)
         self._may_delete = may_delete
-        self._listing = FilesystemDriver(Path(self._root))
-        self._threads = Threads(THREADS)
-        self._scratch = memoryview(bytearray(READ_NOW_LIMIT))
 
     @property
     def name(self) -> str:
@@ -58,6 +65,55 @@ class DistributionDriver:
     def locks(self) -> bool:
         """True: there are no uploads that anybody could fight over."""
         return True
+
+    async def uploads(self) -> AsyncIterator[StoredObject]:
+        """List nothing: uploads there are the other registry's."""
+        none: tuple[StoredObject, ...] = ()
+        for upload in none:
+            yield upload
+
+    async def create_upload(self, upload_id: str) -> str:
+        """Raise StorageUnavailable: nothing is written here."""
+        self._refuse()
+
+    async def open_upload(
+        self, upload_id: str, state: str, offset: int, hasher: Hasher, *, contested: bool = False
+    ) -> UploadWriter:
+        """Raise StorageUnavailable: nothing is written here."""
+        self._refuse()
+
+    async def remove_upload(self, upload_id: str, state: str) -> None:
+        """Raise StorageUnavailable: uploads here are the other registry's."""
+        self._refuse()
+
+    async def check_deletable(self, key: str) -> None:
+        """Return if an object may be deleted. Raises InvalidKey, StorageUnavailable."""
+        checked(key)
+        if not await self._may_delete():
+            raise StorageUnavailable(
+                f"cannot delete {key} of the store {self._name}: its takeover is not finished, "
+                "and the registry that it belongs to may still need it"
+            )
+
+    def _refuse(self) -> NoReturn:
+        raise StorageUnavailable(f"the store {self._name} belongs to another registry: nothing is written there")
+
+
+class DistributionDriver(ForeignDriver):
+    """A BlobDriver for blobs that another registry has stored in a folder.
+
+    Args:
+        name: of the store.
+        root: the other registry's `rootdirectory`.
+        may_delete: asked before each deletion; while it says no, `delete` raises StorageUnavailable.
+    """
+
+    def __init__(self, name: str, root: Path, may_delete: Callable[[], Awaitable[bool]]) -> None:
+        super().__init__(name, may_delete)
+        self._root = os.path.join(os.path.realpath(root), LAYOUT)
+        self._listing = FilesystemDriver(Path(self._root))
+        self._threads = Threads(THREADS)
+        self._scratch = memoryview(bytearray(READ_NOW_LIMIT))
 
     @property
     def redirects(self) -> bool:
@@ -80,7 +136,7 @@ class DistributionDriver:
     async def open(self, key: str) -> FilesystemReader:
         """Open an object. Raises ObjectMissing, InvalidKey, StorageUnavailable."""
         try:
-            descriptor = beneath.open_file(self._root, _checked(key))
+            descriptor = beneath.open_file(self._root, checked(key))
         except FileNotFoundError:
             raise self._missing(key) from None
         try:
@@ -93,13 +149,13 @@ class DistributionDriver:
     async def size(self, key: str) -> int:
         """Return an object's size in bytes. Raises like `open`."""
         try:
-            return beneath.size_of(self._root, _checked(key))
+            return beneath.size_of(self._root, checked(key))
         except FileNotFoundError:
             raise self._missing(key) from None
 
     async def address(self, key: str, client: str) -> str | None:
         """Return None. Raises InvalidKey."""
-        _checked(key)
+        checked(key)
         return None
 
     async def delete(self, key: str) -> None:
@@ -107,40 +163,15 @@ class DistributionDriver:
 
         Raises InvalidKey, and StorageUnavailable while the takeover is not finished.
         """
-        _checked(key)
-        if not await self._may_delete():
-            raise StorageUnavailable(
-                f"cannot delete {key} of the store {self._name}: its takeover is not finished, "
-                "and the registry that it belongs to may still need it"
-            )
+        await self.check_deletable(key)
         await self._threads.run(self._delete, key)
         self._check_there()
 
     async def objects(self, after: str = "") -> AsyncIterator[StoredObject]:
         """List objects by key, those of manifests too."""
         async for found in self._listing.objects(after):
-            if _KEY.match(found.name):
+            if is_key(found.name):
                 yield found
-
-    async def uploads(self) -> AsyncIterator[StoredObject]:
-        """List nothing: uploads there are the other registry's."""
-        none: tuple[StoredObject, ...] = ()
-        for upload in none:
-            yield upload
-
-    async def create_upload(self, upload_id: str) -> str:
-        """Raise StorageUnavailable: nothing is written here."""
-        self._refuse()
-
-    async def open_upload(
-        self, upload_id: str, state: str, offset: int, hasher: Hasher, *, contested: bool = False
-    ) -> UploadWriter:
-        """Raise StorageUnavailable: nothing is written here."""
-        self._refuse()
-
-    async def remove_upload(self, upload_id: str, state: str) -> None:
-        """Raise StorageUnavailable: uploads here are the other registry's."""
-        self._refuse()
 
     def _delete(self, key: str) -> None:
         folder = os.path.dirname(key)
@@ -160,12 +191,3 @@ class DistributionDriver:
         """Raise StorageUnavailable if the whole store is gone, say unmounted: then nothing is known to be missing."""
         with explained("look at", f"the store {self._name}, {self._root}"):
             os.stat(os.path.join(self._root, "blobs"))
-
-    def _refuse(self) -> NoReturn:
-        raise StorageUnavailable(f"the store {self._name} belongs to another registry: nothing is written there")
-
-
-def _checked(key: str) -> str:
-    if _KEY.match(key) is None:
-        raise InvalidKey(f"not a key of this store: {key[:200]!r}")
-    return key

@@ -30,7 +30,10 @@ class ForeignStorage(Protocol):
 
     @property
     def at_once(self) -> int:
-        """How many repositories are worth reading at once: 1 where waiting is not what takes the time."""
+        """How many repositories are worth reading at once, and of one how many manifests or tags.
+
+        1 where waiting is not what takes the time.
+        """
 
     async def check(self) -> None:
         """Return if this looks like a registry's storage; raise StorageUnavailable, saying why, if not."""
@@ -46,3 +49,6 @@ class ForeignStorage(Protocol):
 
     async def sizes(self, paths: Sequence[str]) -> list[int | Unreadable | None]:
         """Return the sizes of files in bytes, without reading them. None for one that is not there."""
+
+    async def close(self) -> None:
+        """Release what is held (threads, connections)."""

@@ -52,6 +52,9 @@ class ForeignFolder:
         """Look at files."""
         return [self._size(path) for path in paths]
 
+    async def close(self) -> None:
+        """Hold nothing."""
+
     def _read(self, path: str, limit: int) -> SmallFile | Unreadable | None:
         try:
             descriptor = beneath.open_file(self._root, path)

@@ -167,7 +167,7 @@ class S3Driver:
 
     async def open(self, key: str) -> S3Reader:
         """Open an object, and take its first bytes. Raises ObjectMissing, InvalidKey, StorageUnavailable."""
-        found, first = await self._threads.run(open_object, self._bucket, check_key(key))
+        found, first = await self._threads.run(open_object, self._bucket, OBJECTS + check_key(key), key)
         return S3Reader(self._bucket, self._threads, self._allowance, key, found, first)
 
     async def size(self, key: str) -> int:

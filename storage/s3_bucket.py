@@ -40,7 +40,10 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a request tells of an object: its name, bytes, ETag, and when it was last modified (since the epoch)."""
+    """What a request tells of an object: its name, bytes, ETag, and when it was last modified (since the epoch).
+
+    The ETag is empty where the store has none: a gateway to a file system for files that it did not write.
+    """
 
     name: str
     size: int
@@ -153,7 +156,7 @@ class Bucket:
             answer["Body"].close()
             raise StorageUnavailable(f"cannot read {subject}: the store sends another range than it was asked for")
         size = int(span.rpartition("/")[2])
-        return answer["Body"], Found(name, size, answer["ETag"], answer["LastModified"].timestamp())
+        return answer["Body"], Found(name, size, answer.get("ETag", ""), answer["LastModified"].timestamp())
 
     def delete(self, name: str, subject: str) -> None:
         """Delete an object, or nothing."""
@@ -188,6 +191,20 @@ class Bucket:
             )
             for one in answer.get("Contents", [])
         ], answer["IsTruncated"]
+
+    def folders(self, prefix: str, token: str = "") -> tuple[list[str], str]:
+        """List what names that begin with `prefix` go on with up to the next slash, and what to ask for more with.
+
+        Args:
+            prefix: ends with a slash.
+            token: what the page before ended with; empty for the first. There is no more once it is empty.
+        """
+        asked: dict[str, Any] = {"ContinuationToken": token} if token else {}
+        whole = self.prefix + prefix
+        with explained("list", f"the {self._place}"):
+            answer = self._client.list_objects_v2(Bucket=self._bucket, Prefix=whole, Delimiter="/", **asked)
+        names = [one["Prefix"].removeprefix(whole).removesuffix("/") for one in answer.get("CommonPrefixes", [])]
+        return names, answer.get("NextContinuationToken", "") if answer["IsTruncated"] else ""
 
     def multiparts(self, prefix: str, after: str = "") -> tuple[list[Multipart], bool]:
         """List multipart uploads whose objects' names will begin with `prefix`, after one, and whether there are more.
@@ -294,7 +311,7 @@ class Bucket:
             raise ObjectMissing(f"{subject} does not exist") from error
 
     def _found(self, name: str, answer: Mapping[str, Any]) -> Found:
-        return Found(name, answer["ContentLength"], answer["ETag"], answer["LastModified"].timestamp())
+        return Found(name, answer["ContentLength"], answer.get("ETag", ""), answer["LastModified"].timestamp())
 
     def _is_taken(self, name: str, subject: str) -> bool:
         with suppress(ObjectMissing):

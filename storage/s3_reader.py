@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from storage.driver import READ_CHUNK
 from storage.errors import ObjectMissing, StorageUnavailable
-from storage.s3_bucket import OBJECTS, Bucket, Found, InvalidRange
+from storage.s3_bucket import Bucket, Found, InvalidRange
 from storage.s3_errors import explained
 from storage.threads import Threads, ended
 
@@ -44,14 +44,19 @@ def read_range(bucket: Bucket, found: Found, first: int, last: int, subject: str
     raise StorageUnavailable(f"cannot read {subject}: the store sends fewer bytes than it announced")
 
 
-def open_object(bucket: Bucket, key: str) -> tuple[Found, bytes]:
-    """Return what an object is, and its first bytes. Blocks. Raises ObjectMissing, StorageUnavailable."""
-    name = OBJECTS + key
+def open_object(bucket: Bucket, name: str, key: str, count: int = FIRST_READ) -> tuple[Found, bytes]:
+    """Return what an object is, and its first bytes. Blocks. Raises ObjectMissing, StorageUnavailable.
+
+    Args:
+        name: in the bucket.
+        key: what the object is called in errors.
+        count: how many bytes, if there are as many.
+    """
     try:
-        body, found = bucket.get(name, 0, FIRST_READ - 1, key)
+        body, found = bucket.get(name, 0, count - 1, key)
     except InvalidRange:
         return bucket.head(name, key), b""  # an empty object has no first byte to ask for
-    wanted = min(found.size, FIRST_READ)
+    wanted = min(found.size, count)
     try:
         with explained("read", key):
             data: bytes = body.read()

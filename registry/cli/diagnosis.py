@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,14 +14,19 @@ from registry.cli.serve import exposure
 from registry.db.inspection import Inspected
 from registry.db.migrate import REVISION, check_sqlite
 from registry.db.place import Place, place_of
-from registry.drivers import build_driver, try_driver
+from registry.db.stores import Store
+from registry.drivers import build_driver, build_imported, try_driver
 from registry.errors import Unavailable
 from registry.http.cores import granted_cores
 from registry.http.health import OK
 from registry.http.limits import Limits
 from registry.settings import Settings
+from storage.bucket_place import is_bucket
 from storage.errors import StorageUnavailable
 from storage.filesystem_space import Space
+
+_PARTS = {"database": "database", "storage": "storage", "imported": "stores that were taken over"}
+"""What `/readyz` has an answer for, and what it is called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,7 @@ def diagnose(settings: Settings, *, insecure_open: bool) -> Diagnosis:
     database, problems = _database(place)
     problems += _connection_problems(settings, database)
     problems += _storage_problems(settings)
+    problems += _imported_problems(settings, database.imported if database is not None else ())
     problems += _room_problems(settings, place)
     problems += certificate_problems(settings.http.tls)
     problems += _limit_problems(settings)
@@ -102,6 +108,32 @@ def _storage_problems(settings: Settings) -> list[Problem]:
     except StorageUnavailable as unusable:
         return [error("StorageUnavailable", str(unusable))]
     return []
+
+
+def _imported_problems(settings: Settings, imported: Sequence[Store]) -> Iterator[Problem]:
+    """Look at the stores of other registries, where layers lie that were taken over."""
+    for store in imported:
+        fault = asyncio.run(_fault(settings, store))
+        if fault:
+            where = f"{store.name}, taken over from {store.place}, where layers still lie"
+            how = (
+                "see that this machine reaches it, and that the credentials may read it; `stowage import` once more, "
+                "with --region or --profile, says anew how it is reached"
+                if is_bucket(store.place)
+                else "mount it there, and let this user read it"
+            )
+            yield error("ImportedStoreUnavailable", f"{where}: {fault}: {how}")
+
+
+async def _fault(settings: Settings, store: Store) -> str:
+    async def never() -> bool:
+        return False
+
+    try:
+        await try_driver(build_imported(settings, store.name, store.place, never))
+    except StorageUnavailable as unusable:
+        return str(unusable)
+    return ""
 
 
 async def _try_driver(settings: Settings) -> None:
@@ -169,9 +201,9 @@ def _running_problems(settings: Settings, place: Place, address: Address) -> Ite
     if found["data"] and found["data"] != mark and (mark or place.file):
         text = f"the Stowage on {address.text} (instance {found['instance']}) has another database open than"
         yield error("OtherData", f"{text} {place.name}: look at --data and --config, or restart it")
-    for part in ("database", "storage"):
-        if found[part] != OK:
-            yield error("NotReady", f"the running server says of its {part}: {found[part]}")
+    for part in _PARTS:
+        if found.get(part, OK) != OK:
+            yield error("NotReady", f"the running server says of its {_PARTS[part]}: {found[part]}")
     certificate = settings.http.tls.certificate
     if certificate and address.certificate and address.certificate != first_certificate(certificate):
         text = f"the running server shows another certificate than {certificate} holds: reload it (SIGHUP)"

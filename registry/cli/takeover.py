@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,8 +17,10 @@ from registry.cli.opened import in_database, in_registry, registry_settings
 from registry.cli.options import ConfigOption, DataOption, JsonOption, examples, fail
 from registry.cli.progress import bar, shown, size
 from registry.db import stores
+from registry.db.connection import Database
 from registry.db.migrate import copy_database
 from registry.db.sqlite import SqliteDatabase
+from registry.drivers import build_foreign, build_imported
 from registry.errors import Unavailable
 from registry.logs import escaped
 from registry.main import Opened
@@ -24,15 +28,16 @@ from registry.services.takeover import Rules, Takeover, TakeoverFinished, finish
 from registry.services.takeover_blobs import Copier
 from registry.services.takeover_report import Findings, Report
 from registry.settings import Settings
-from storage.distribution import DistributionDriver
+from storage.bucket_place import BucketPlace, is_bucket
 from storage.errors import StorageError
-from storage.foreign_folder import ForeignFolder
+from storage.foreign import ForeignStorage
 
 EXAMPLES = examples(
     "stowage import --from /var/lib/registry --data /var/lib/stowage --dry-run",
     "stowage import --from /var/lib/registry --data /var/lib/stowage",
     "stowage import --from /var/lib/registry --data /var/lib/stowage --copy",
     "stowage import --from /var/lib/registry --data /var/lib/stowage --finish --yes",
+    "stowage import --from s3://registry/prefix --endpoint https://minio.example.org:9000 --data /var/lib/stowage",
 )
 LEFT_OUT = 3
 """Exit status of a run that came to its end and had to leave something out."""
@@ -41,7 +46,22 @@ _SHOWN = 20
 
 FromOption = Annotated[
     str,
-    typer.Option("--from", metavar="DIR", help="The other registry's root directory: it holds docker/registry/v2."),
+    typer.Option(
+        "--from",
+        metavar="DIR|s3://BUCKET/PREFIX",
+        help="The other registry's root directory: it holds docker/registry/v2.",
+    ),
+]
+EndpointOption = Annotated[
+    str | None,
+    typer.Option("--endpoint", metavar="URL", help="Where the bucket's store is. [default: storage.s3.endpoint]"),
+]
+RegionOption = Annotated[
+    str | None, typer.Option("--region", metavar="R", help="The bucket's region. [default: storage.s3.region]")
+]
+ProfileOption = Annotated[
+    str | None,
+    typer.Option("--profile", metavar="NAME", help="Profile with credentials in the files of the AWS command line."),
 ]
 CopyOption = Annotated[
     bool, typer.Option("--copy", help="Copy layers into this registry's storage, and hash them on the way.")
@@ -59,6 +79,9 @@ def take_over(
     dry_run: DryRunOption = False,
     end: FinishOption = False,
     yes: YesOption = False,
+    endpoint: EndpointOption = None,
+    region: RegionOption = None,
+    profile: ProfileOption = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
     data: DataOption = None,
@@ -74,62 +97,100 @@ def take_over(
     delete layers that are served here. Until --finish nothing that was taken over in place is ever deleted by this
     registry. Blobs that were not copied count as unverified until they are scrubbed.
 
+    Of a bucket the endpoint, the region and the profile's name are remembered; servers and later runs use them. The
+    credentials are those of `storage.s3` where the endpoint is its own; for another, and where there are none, boto3
+    finds them as it does everywhere: in the environment, --profile, web identity, the machine's metadata.
+
     Exit status: 0 if everything was taken over, 3 if something was left out (it says what and why), 1 if it failed.
     """
-    if source.startswith("s3://"):
-        fail(f"--from {source}: this version takes over folders, not buckets")
     if (end and (copy or dry_run)) or (yes and not end):
         raise typer.BadParameter("--finish goes with --yes and nothing else", param_hint="--finish")
+    reached = {"endpoint": endpoint, "region": region, "profile": profile}
+    given = _given(source, {name: value for name, value in reached.items() if value is not None})
     settings = registry_settings(config, data)
-    folder = ForeignFolder(Path(source))
+    place = given if isinstance(given, str) else _filled(given, settings).text
     if end:
-        _finish(settings, folder.place, yes=yes)
+        _finish(settings, place, yes=yes)
         return
     report = Report()
     try:
         with shown(lambda: _progress(report), sys.stderr):
             if dry_run:
-                _try_run(settings, folder, report)
+                _try_run(settings, place, report)
             else:
-                in_registry(settings, lambda opened: _run(opened, settings, folder, report, copy=copy))
+                in_registry(settings, lambda opened: _run(opened, settings, place, report, copy=copy))
     except TakeoverFinished as error:
         fail(str(error))
     if as_json:
-        typer.echo(json.dumps(_described(report, folder.place, copy=copy, dry_run=dry_run), indent=2))
+        typer.echo(json.dumps(_described(report, place, copy=copy, dry_run=dry_run), indent=2))
     else:
-        typer.echo("\n".join(map(escaped, _told(report, folder.place, copy=copy, dry_run=dry_run))))
+        typer.echo("\n".join(map(escaped, _told(report, place, copy=copy, dry_run=dry_run))))
     if report.left_out:
         raise typer.Exit(LEFT_OUT)
 
 
-async def _run(opened: Opened, settings: Settings, folder: ForeignFolder, report: Report, *, copy: bool) -> None:
-    if not copy:
-        await _taking(opened.database, settings, folder, report).run(count_first=sys.stderr.isatty())
-        return
-
-    async def never() -> bool:
-        return False
-
-    foreign = DistributionDriver("the other registry's", Path(folder.place), never)
+def _given(source: str, reached: Mapping[str, Any]) -> BucketPlace | str:
+    """Read what is said of the place: that of a folder as it is written down, that of a bucket as far as it goes."""
+    if not is_bucket(source):
+        if reached:
+            raise typer.BadParameter(f"--{min(reached)} is for buckets", param_hint="--from")
+        return os.path.realpath(source)
     try:
-        copier = Copier(foreign, opened.driver, report)
-        await _taking(opened.database, settings, folder, report, copier).run(count_first=sys.stderr.isatty())
+        return BucketPlace.parse(replace(BucketPlace.parse(source), **reached).text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--from") from None
+
+
+def _filled(given: BucketPlace, settings: Settings) -> BucketPlace:
+    """Add what an earlier run was told, and what the settings say where the endpoint is theirs."""
+    s3 = settings.storage.s3
+    place = replace(given, endpoint=given.endpoint or s3.endpoint)
+    own = BucketPlace(place.bucket)
+    if place.endpoint == s3.endpoint:
+        own = replace(own, region=s3.region, path_style=s3.path_style)
+    store = in_database(settings, lambda database: stores.find_at(database, place.text))
+    known = own if store is None else BucketPlace.parse(store.place)
+    return replace(
+        place,
+        region=place.region or known.region or own.region,
+        path_style=next((one.path_style for one in (place, known, own) if one.path_style is not None), None),
+        profile=place.profile or known.profile,
+    )
+
+
+async def _run(opened: Opened, settings: Settings, place: str, report: Report, *, copy: bool) -> None:
+    storage = build_foreign(settings, place)
+    try:
+        if not copy:
+            await _take(opened.database, settings, storage, report)
+            return
+
+        async def never() -> bool:
+            return False
+
+        foreign = build_imported(settings, "the other registry's", place, never)
+        try:
+            await _take(opened.database, settings, storage, report, Copier(foreign, opened.driver, report))
+        finally:
+            await foreign.close()
     finally:
-        await foreign.close()
+        await storage.close()
 
 
-def _try_run(settings: Settings, folder: ForeignFolder, report: Report) -> None:
+def _try_run(settings: Settings, place: str, report: Report) -> None:
     """Run on a copy of the database that is thrown away."""
     if settings.database.is_postgresql:
         fail("--dry-run works on a copy of the database, and copies SQLite only: run it with a new --data folder")
 
     async def run(path: Path) -> None:
+        storage = build_foreign(settings, place)
         database = SqliteDatabase(path)
         await database.start()
         try:
-            await _taking(database, settings, folder, report).run(count_first=sys.stderr.isatty())
+            await _take(database, settings, storage, report)
         finally:
             await database.stop()
+            await storage.close()
 
     try:
         with _scratch(settings.sqlite_path) as path:
@@ -146,11 +207,13 @@ def _scratch(database: Path) -> Iterator[Path]:
         yield copy
 
 
-def _taking(
-    database: Any, settings: Settings, folder: ForeignFolder, report: Report, copier: Copier | None = None
-) -> Takeover:
+async def _take(
+    database: Database, settings: Settings, storage: ForeignStorage, report: Report, copier: Copier | None = None
+) -> None:
     rules = Rules(settings.manifests.max_size, settings.manifests.sparse)
-    return Takeover(database, folder, rules, report, copier)
+    # Counting costs a request for each repository of a bucket: as much as a run that finds nothing new.
+    count_first = sys.stderr.isatty() and storage.at_once == 1
+    await Takeover(database, storage, rules, report, copier).run(count_first=count_first)
 
 
 def _finish(settings: Settings, place: str, *, yes: bool) -> None:

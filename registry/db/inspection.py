@@ -8,10 +8,11 @@ from urllib.parse import quote
 
 import pysqlite3 as sqlite3
 
-from registry.db import maintenance
+from registry.db import maintenance, stores
 from registry.db.maintenance import MaintenanceRow
 from registry.db.migrate import REVISION
 from registry.db.sqlite_connection import Connection
+from registry.db.stores import Store
 from registry.errors import Unavailable
 
 _BUSY_TIMEOUT_S = 2.0
@@ -26,12 +27,14 @@ class Inspected:
         maintenance: whether the registry is read-only.
         is_read_only: whether the database itself is, like PostgreSQL's standbys.
         connections: how many its server takes; None for a file.
+        imported: stores of other registries that blobs lie in.
     """
 
     revision: str | None
     maintenance: MaintenanceRow | None
     is_read_only: bool = False
     connections: int | None = None
+    imported: tuple[Store, ...] = ()
 
     @property
     def is_older(self) -> bool:
@@ -60,11 +63,12 @@ def inspect(path: Path) -> Inspected:
         tables = {row[0] for row in raw.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()}
         row = raw.execute("SELECT version_num FROM alembic_version").fetchone() if "alembic_version" in tables else None
         found = asyncio.run(maintenance.find(Connection(raw))) if "maintenance" in tables else None
+        imported = asyncio.run(stores.in_use(Connection(raw))) if "stores" in tables else []
     except sqlite3.Error as error:
         raise Unavailable(f"the database {path} can't be read: {error}") from error
     finally:
         raw.close()
-    return Inspected(None if row is None else str(row[0]), found)
+    return Inspected(None if row is None else str(row[0]), found, imported=tuple(imported))
 
 
 def mark_of(path: Path) -> str:

@@ -5,7 +5,7 @@ import importlib
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from registry.db import maintenance
+from registry.db import maintenance, stores
 from registry.db.inspection import Inspected
 from registry.db.maintenance import MaintenanceRow
 from registry.db.migrate import REVISION, Migrated
@@ -79,6 +79,7 @@ async def _inspect(raw: Raw) -> Inspected:
     found: MaintenanceRow | None = None
     if await raw.fetchval(_IS_THERE, "maintenance"):
         found = await maintenance.find(PostgresTransaction(raw))
+    imported = await stores.in_use(PostgresTransaction(raw)) if await raw.fetchval(_IS_THERE, "stores") else []
     return Inspected(
         await _revision(raw),
         found,
@@ -86,6 +87,7 @@ async def _inspect(raw: Raw) -> Inspected:
         connections=await raw.fetchval(
             "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"
         ),
+        imported=tuple(imported),
     )
 
 

@@ -2,12 +2,13 @@
 
 from typing import NamedTuple
 
-from sqlalchemy import select, update
+from sqlalchemy import exists, select, update
 from sqlalchemy.dialects import postgresql
 
 from registry.db.connection import Reader, Transaction
 from registry.db.statements import Statement, now, parameter
-from registry.db.tables import stores
+from registry.db.tables import blobs, stores
+from storage.bucket_place import identity_of
 
 
 class Store(NamedTuple):
@@ -22,8 +23,11 @@ class Store(NamedTuple):
 
 _COLUMNS = (stores.c.id, stores.c.name, stores.c.place, stores.c.imported_at, stores.c.finished_at)
 _BY_NAME = Statement(select(*_COLUMNS).where(stores.c.name == parameter("store")))
-_BY_PLACE = Statement(select(*_COLUMNS).where(stores.c.place == parameter("where")))
-_EVERY = Statement(select(*_COLUMNS).order_by(stores.c.id))
+_ALL = Statement(select(*_COLUMNS).order_by(stores.c.id))
+_IN_USE = Statement(
+    select(*_COLUMNS).where(exists(select(blobs.c.id).where(blobs.c.store == stores.c.name))).order_by(stores.c.id)
+)
+_MOVE = Statement(update(stores).where(stores.c.id == parameter("store_id")).values(place=parameter("where")))
 _LAST = Statement(select(stores.c.id).order_by(stores.c.id.desc()).limit(1))
 _ADD = Statement(
     postgresql.insert(stores)
@@ -46,18 +50,26 @@ async def find(reader: Reader, name: str) -> Store | None:
 
 async def find_at(reader: Reader, place: str) -> Store | None:
     """Return the store at a place, or None."""
-    row = await reader.first(_BY_PLACE, where=place)
-    return None if row is None else Store(*row)
+    wanted = identity_of(place)
+    return next((found for found in await every(reader) if identity_of(found.place) == wanted), None)
+
+
+async def in_use(reader: Reader) -> list[Store]:
+    """Return the stores that some blob lies in."""
+    return [Store(*row) for row in await reader.all(_IN_USE)]
 
 
 async def find_or_add(transaction: Transaction, place: str) -> Store:
-    """Return the store at a place; it is known afterwards."""
+    """Return the store at a place; it is known afterwards, and how it is reached is as `place` says."""
     found = await find_at(transaction, place)
     if found is None:
         last = await transaction.first(_LAST)
         await transaction.run(_ADD, name=f"imported-{1 if last is None else last[0] + 1}", place=place)
         found = await find_at(transaction, place)
-    assert found is not None  # noqa: S101 - added above
+        assert found is not None  # noqa: S101 - added above
+    elif found.place != place:
+        await transaction.run(_MOVE, store_id=found.id, where=place)
+        found = found._replace(place=place)
     return found
 
 
@@ -74,7 +86,7 @@ async def finished(reader: Reader) -> list[str]:
 
 async def every(reader: Reader) -> list[Store]:
     """Return all stores that were taken over, or are being."""
-    return [Store(*row) for row in await reader.all(_EVERY)]
+    return [Store(*row) for row in await reader.all(_ALL)]
 
 
 async def mark_imported(transaction: Transaction, store_id: int) -> None:

@@ -42,7 +42,8 @@ async def ready(request: PageRequest) -> Response:
 class Readiness:
     """What `/readyz` answers.
 
-    `database` and `storage` are "ok" or say what is wrong; `ready` whether both are ok. `maintenance` is whether the
+    `database`, `storage` and `imported` (stores that were taken over, where layers still lie in them) are "ok" or say
+    what is wrong; `ready` whether all are ok. `maintenance` is whether the
     registry is read-only, which leaves it ready. `instance` is the id of this server's run, `data` a mark of its
     database: two servers on the same data show the same.
 
@@ -58,7 +59,11 @@ class Readiness:
 
     async def look(self) -> dict[str, Any]:
         """Run every check, at once."""
-        checks = {"database": self._context.database.check, "storage": self._context.driver.check}
+        checks = {
+            "database": self._context.database.check,
+            "storage": self._context.driver.check,
+            "imported": self._context.stores.check_imported,
+        }
         answers = await asyncio.gather(*(self._answer(name, check) for name, check in checks.items()))
         found = dict(zip(checks, answers, strict=True))
         is_ready = set(answers) == {OK}

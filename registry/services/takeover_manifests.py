@@ -14,6 +14,7 @@ from registry.services.manifests import ManifestPush, Sparse, may_be_missing, re
 from registry.services.takeover_blobs import BlobTakeover
 from registry.services.takeover_report import Reason
 from registry.services.takeover_source import Link, Source
+from registry.services.together import together
 from storage.digest import Digest, algorithm_of, digest_bytes, is_digest
 from storage.distribution import key_of
 from storage.foreign import Unreadable
@@ -85,14 +86,17 @@ class ManifestTakeover:
         """Record those that were never recorded, and put into `listing` those that list others."""
         known = await takeover.known_manifests(self._database, self._store.id, self._source.name, page)
         new = [digest for digest in page if digest not in known]
-        for link in await self._source.links("_manifests/revisions", new):
-            read = await self._read(link)
-            if read is None:
-                continue
-            if any(reference.role is Role.CHILD for reference in read.manifest.references):
-                listing[link.digest] = link  # its children may be on a page that is still to come
-            else:
-                await self._add(read)
+        links = await self._source.links("_manifests/revisions", new)
+        at_once = self._source.storage.at_once
+        for first in range(0, len(links), at_once):
+            some = links[first : first + at_once]
+            for link, read in zip(some, await together(*map(self._read, some)), strict=True):
+                if read is None:
+                    continue
+                if any(reference.role is Role.CHILD for reference in read.manifest.references):
+                    listing[link.digest] = link  # its children may be on a page that is still to come
+                else:
+                    await self._add(read)
 
     async def _run_listing(self, listing: dict[Digest, Link]) -> None:
         """Record what lists others, each after those of its children that wait here too."""

@@ -17,6 +17,7 @@ from registry.oci.names import Tag, is_tag
 from registry.services.takeover_manifests import ACTOR, ManifestTakeover
 from registry.services.takeover_report import Reason
 from registry.services.takeover_source import Link, Source
+from registry.services.together import together
 from storage.digest import Digest
 from storage.errors import StorageUnavailable
 
@@ -69,7 +70,7 @@ class TagTakeover:
                     self._source.leave_out(Reason.NAME_INVALID, f"{_TAGS}/{name}", "no tag can have this name")
             changed = await self._changed(named)
             for first in range(0, len(changed), _BATCH):
-                await self._record([await self._look(*one) for one in changed[first : first + _BATCH]])
+                await self._record(await self._look_at_all(changed[first : first + _BATCH]))
 
     async def _changed(self, named: Sequence[Tag]) -> list[tuple[Tag, Digest, int]]:
         """Return those tags that do not name what an earlier run found: tag, digest, and since when."""
@@ -84,6 +85,13 @@ class TagTakeover:
             if before is None or before.digest != target[0]:
                 changed.append((tag, *target))
         return changed
+
+    async def _look_at_all(self, changed: Sequence[tuple[Tag, Digest, int]]) -> list[_Found]:
+        found: list[_Found] = []
+        at_once = self._source.storage.at_once
+        for first in range(0, len(changed), at_once):
+            found += await together(*(self._look(*one) for one in changed[first : first + at_once]))
+        return found
 
     async def _look(self, tag: Tag, digest: Digest, since: int) -> _Found:
         """Read what the tag was. History that can't be read is no reason to leave out the tag."""

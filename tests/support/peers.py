@@ -7,19 +7,34 @@ from typing import Self
 
 import httpx
 
-from bench.servers import PEERS
+from bench.on_s3 import DistributionOnS3, DockerRegistryOnS3
+from bench.servers import PEERS, Server
 from tests.factories import PushedImage, digest_of, new_image
 from tests.support.images import EVERY_MANIFEST, OCI_MANIFEST
+from tests.support.s3 import BUCKET, S3Server
 
+_ON_S3 = {"distribution": DistributionOnS3, "docker-registry": DockerRegistryOnS3}
 ACCEPT = {"Accept": EVERY_MANIFEST}
 
 
 class Peer:
-    """CNCF distribution v3, or Debian's docker-registry, on a folder; they answer a little differently from Stowage."""
+    """CNCF distribution v3, or Debian's docker-registry; they answer a little differently from Stowage.
 
-    def __init__(self, kind: str, folder: Path) -> None:
-        self._server = PEERS[kind](folder)
-        self.root = folder / "data"
+    Args:
+        folder: where its log goes, and its data, if there is no `store`.
+        store: has its data in the bucket, below a prefix with the name of the folder.
+
+    Attributes:
+        root: where its files are: of versitygw every object is one.
+    """
+
+    def __init__(self, kind: str, folder: Path, store: S3Server | None = None) -> None:
+        if store is None:
+            self._server: Server = PEERS[kind](folder)
+            self.root = folder / "data"
+        else:
+            self._server = _ON_S3[kind](store, folder)
+            self.root = store.data / BUCKET / folder.name
         self.address = f"127.0.0.1:{self._server.port}"
         self.client = httpx.Client(base_url=f"http://{self.address}", trust_env=False, timeout=30)
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +14,31 @@ import pytest
 
 from tests.cli.commands import stowage
 from tests.support.peers import Peer
+from tests.support.s3 import S3Server
 from tests.support.server import Connect, ServerFactory
+from tests.takeover.places import There, in_bucket, in_folder
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A running S3 server with an empty bucket."""
+    with S3Server(tmp_path_factory.mktemp("s3")) as running:
+        yield running
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def there(request: pytest.FixtureRequest, tmp_path: Path) -> There:
+    """Each kind of place from which can be taken over."""
+    folder = tmp_path / f"there-{uuid.uuid4().hex[:8]}"
+    if request.param == "folder":
+        return in_folder(folder)
+    return in_bucket(folder, request.getfixturevalue("s3"))
 
 
 @pytest.fixture
-def peer(tmp_path: Path) -> Iterator[Peer]:
+def peer(there: There) -> Iterator[Peer]:
     """CNCF distribution v3, running."""
-    with Peer("distribution", tmp_path / "peer") as running:
+    with there.peer() as running:
         yield running
 
 
@@ -28,10 +47,22 @@ class Ours:
     """A registry of ours, by its data: a server may run on it."""
 
     data: Path
+    there: There
 
-    def take_over(self, root: Path, *arguments: str, status: int = 0, **settings: str) -> dict[str, Any]:
+    @property
+    def between(self) -> tuple[str, ...]:
+        """Arguments of `stowage import`: from where, and to where."""
+        return ("--from", self.there.source, "--data", str(self.data))
+
+    def refused(self, *arguments: str) -> str:
+        """Run a `stowage import` that must fail, and return what it says."""
+        done = stowage("import", *self.between, *arguments, **self.there.settings)
+        assert (done.returncode, done.stdout) == (1, ""), done.stderr
+        return done.stderr
+
+    def take_over(self, *arguments: str, status: int = 0) -> dict[str, Any]:
         """Run `stowage import --json` and return what it says."""
-        done = stowage("import", "--from", str(root), "--data", str(self.data), "--json", *arguments, **settings)
+        done = stowage("import", *self.between, "--json", *arguments, **self.there.settings)
         assert done.returncode == status, done.stderr + done.stdout
         report: dict[str, Any] = json.loads(done.stdout)
         return report
@@ -58,16 +89,16 @@ class Serving(Ours):
 
 
 @pytest.fixture
-def serving(fresh_server: ServerFactory, connect: Connect) -> Serving:
+def serving(fresh_server: ServerFactory, connect: Connect, there: There) -> Serving:
     """A running server with two workers."""
-    server = fresh_server("--workers", "2")
-    return Serving(server.data, connect(server))
+    server = fresh_server("--workers", "2", **there.settings)
+    return Serving(server.data, there, connect(server))
 
 
 @pytest.fixture
-def ours(tmp_path: Path, new_data: Path) -> Ours:
+def ours(tmp_path: Path, new_data: Path, there: There) -> Ours:
     """A new registry that no server runs on."""
-    return Ours(Path(shutil.copytree(new_data, tmp_path / "ours")))
+    return Ours(Path(shutil.copytree(new_data, tmp_path / "ours")), there)
 
 
 def findings(report: dict[str, Any], which: str = "leftOut") -> list[tuple[str, str, str]]:

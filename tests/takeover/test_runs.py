@@ -1,5 +1,6 @@
 """Runs that are killed, and the end of a takeover."""
 
+import os
 import subprocess
 import sys
 import time
@@ -17,12 +18,12 @@ _COUNTS = "SELECT (SELECT count(*) FROM tags), (SELECT count(*) FROM manifests),
 
 
 @pytest.mark.parametrize("copy", [False, True], ids=["in place", "copied"])
-def test_a_run_that_is_killed_goes_on_where_it_was(tmp_path: Path, ours: Ours, copy: bool) -> None:
-    there = tmp_path / "there"
-    write_storage(there, _IMAGES)
+def test_a_run_that_is_killed_goes_on_where_it_was(ours: Ours, copy: bool) -> None:
+    write_storage(ours.there.root, _IMAGES)
     more = ("--copy",) if copy else ()
-    command = [sys.executable, "-m", "registry", "import", "--from", str(there), "--data", str(ours.data), *more]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "registry", "import", *ours.between, *more]
+    environment = {**os.environ, **ours.there.settings}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while not ours.rows("SELECT count(*) FROM tags")[0][0]:
         assert process.poll() is None and time.monotonic() < deadline
@@ -32,9 +33,9 @@ def test_a_run_that_is_killed_goes_on_where_it_was(tmp_path: Path, ours: Ours, c
     (tags, _, _), *_ = ours.rows(_COUNTS)
     assert 0 < tags < _IMAGES
     assert ours.rows("SELECT imported_at FROM stores") == [(None,)]
-    assert "no import" in refused("import", "--from", str(there), "--data", str(ours.data), "--finish", "--yes")
+    assert "no import" in ours.refused("--finish", "--yes")
 
-    report = ours.take_over(there, *more)
+    report = ours.take_over(*more)
     assert findings(report) == findings(report, "kept") == []
     assert report["tags"] == _IMAGES - tags
     assert ours.rows(_COUNTS) == [(_IMAGES, _IMAGES, 2 * _IMAGES)]
@@ -49,33 +50,32 @@ def test_a_run_that_is_killed_goes_on_where_it_was(tmp_path: Path, ours: Ours, c
         assert len(there_are - keys) <= 8
 
 
-def test_a_takeover_ends_when_somebody_says_so(tmp_path: Path, ours: Ours) -> None:
-    there = tmp_path / "there"
-    write_storage(there, 12)
-    data = ("--from", str(there), "--data", str(ours.data))
-    assert "no import" in refused("import", *data, "--finish", "--yes")
-    ours.take_over(there)
-    not_asked = stowage("import", *data, "--finish")
+def test_a_takeover_ends_when_somebody_says_so(ours: Ours) -> None:
+    write_storage(ours.there.root, 12)
+    data, settings = ours.between, ours.there.settings
+    assert "no import" in ours.refused("--finish", "--yes")
+    ours.take_over()
+    not_asked = stowage("import", *data, "--finish", **settings)
     assert (not_asked.returncode, not_asked.stdout) == (1, "")
     assert "may delete layers" in not_asked.stderr and "--yes" in not_asked.stderr
     assert ours.rows("SELECT finished_at FROM stores") == [(None,)]
     for wrong in (("--finish", "--copy"), ("--finish", "--dry-run"), ("--yes",)):
         assert "--finish" in refused("import", *data, *wrong, status=2)
 
-    assert printed("import", *data, "--finish", "--yes") == f"the takeover of {there} is finished"
+    [(place,)] = ours.rows("SELECT place FROM stores")
+    assert printed("import", *data, "--finish", "--yes", **settings) == f"the takeover of {place} is finished"
     assert ours.rows("SELECT (SELECT count(*) FROM imported_tags) + (SELECT count(*) FROM imported_manifests)") == [
         (0,)
     ]
-    assert "finished already" in printed("import", *data, "--finish", "--yes")
-    assert "was finished" in refused("import", *data)
+    assert "finished already" in printed("import", *data, "--finish", "--yes", **settings)
+    assert "was finished" in ours.refused()
     assert ours.rows("SELECT count(*) FROM tags") == [(12,)]
 
 
 def test_people_are_told_what_to_do_next(tmp_path: Path, ours: Ours) -> None:
-    there = tmp_path / "there"
-    write_storage(there, 1)
-    said = printed("import", "--from", str(there), "--data", str(ours.data))
+    write_storage(ours.there.root, 1)
+    said = printed("import", *ours.between, **ours.there.settings)
     assert "1 new, 0 moved" in said
     assert "garbage collection off" in said and "--finish" in said
-    nothing = refused("import", "--from", str(there), "--data", str(tmp_path / "none"))
+    nothing = refused("import", "--from", ours.there.source, "--data", str(tmp_path / "none"))
     assert "there is no registry's database" in nothing

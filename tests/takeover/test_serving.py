@@ -1,7 +1,6 @@
 """What another registry stored is served in place, by a server that runs all the while; later runs catch up."""
 
 import os
-from pathlib import Path
 
 import pytest
 
@@ -9,11 +8,12 @@ from tests.factories import artifact_manifest, descriptor, image_manifest, index
 from tests.support.images import OCI_EMPTY, OCI_INDEX, OCI_MANIFEST
 from tests.support.peers import Peer, assert_same
 from tests.takeover.conftest import Ours, Serving, findings
+from tests.takeover.places import There
 
 
 @pytest.mark.parametrize("kind", ["distribution", "docker-registry"])
-def test_everything_is_served_from_where_it_lies(kind: str, tmp_path: Path, serving: Serving) -> None:
-    with Peer(kind, tmp_path / "peer") as peer:
+def test_everything_is_served_from_where_it_lies(kind: str, there: There, serving: Serving) -> None:
+    with there.peer(kind) as peer:
         single = peer.push_image("one", "v1", "latest")
         nested = peer.push_image("team/group/app", "v1", layers=3)
         peer.push_image("one/below", "v1")
@@ -38,7 +38,7 @@ def test_everything_is_served_from_where_it_lies(kind: str, tmp_path: Path, serv
         )
         peer.push_manifest("one", with_sha512, "strong")
 
-        report = serving.take_over(peer.root)
+        report = serving.take_over()
         assert findings(report) == []
         assert (report["repositories"], report["tags"], report["manifests"]) == (4, 7, 9)
         for repository in ("one", "one/below", "team/group/app", "multi/arch"):
@@ -59,7 +59,7 @@ def test_everything_is_served_from_where_it_lies(kind: str, tmp_path: Path, serv
 def test_a_second_run_catches_up_and_what_was_changed_here_stays(peer: Peer, serving: Serving) -> None:
     client = serving.client
     before = {tag: peer.push_image("app", tag) for tag in ("moved", "deleted", "changed", "gone", "same")}
-    assert serving.take_over(peer.root)["tags"] == 5
+    assert serving.take_over()["tags"] == 5
 
     assert client.delete("/v2/app/manifests/deleted").status_code == 202
     assert client.delete(f"/v2/app/manifests/{before['same'].digest}").status_code == 202
@@ -71,7 +71,7 @@ def test_a_second_run_catches_up_and_what_was_changed_here_stays(peer: Peer, ser
     assert peer.client.delete("/v2/app/manifests/gone").status_code in {202, 405}
     peer_deletes = "gone" not in peer.tags("app")
 
-    report = serving.take_over(peer.root)
+    report = serving.take_over()
     assert findings(report) == []
     assert (report["tags"], report["tagsMoved"]) == (1, 1)
     kept = [("changed-here", "app", "both"), ("changed-here", "app", "changed"), ("deleted-here", "app", "deleted")]
@@ -90,7 +90,7 @@ def test_a_second_run_catches_up_and_what_was_changed_here_stays(peer: Peer, ser
     assert client.get(f"/v2/app/manifests/{after['deleted'].digest}").status_code == 200
     assert_same(peer.client, client, "app", ["moved", "new", after["deleted"].digest])
 
-    again = serving.take_over(peer.root)
+    again = serving.take_over()
     assert (again["tags"], again["tagsMoved"], again["manifests"], again["blobs"]) == (0, 0, 0, 0)
     assert findings(again, "kept") == findings(report, "kept")
 
@@ -103,7 +103,7 @@ def test_a_tag_brings_its_history_in_order(peer: Peer, ours: Ours) -> None:
         link = folder / image.digest.removeprefix("sha256:") / "link"
         now = link.stat().st_mtime_ns
         os.utime(link, ns=(now - age * hour, now - age * hour))
-    report = ours.take_over(peer.root)
+    report = ours.take_over()
     assert (report["tags"], report["history"]) == (1, 2)
     query = "SELECT digest, started_at, ended_at, started_by, manifest_id FROM tag_history ORDER BY started_at"
     rows = ours.rows(query)
@@ -112,7 +112,7 @@ def test_a_tag_brings_its_history_in_order(peer: Peer, ours: Ours) -> None:
     assert {row[3] for row in rows} == {"system:import"}
     assert all(row[4] for row in rows)
     newest = peer.push_image("app", "latest")
-    assert ours.take_over(peer.root)["tagsMoved"] == 1
+    assert ours.take_over()["tagsMoved"] == 1
     rows = ours.rows(query)
     assert rows[-1][0] == newest.digest and rows[-2][2] == rows[-1][1] and len(rows) == 4
 
@@ -120,10 +120,10 @@ def test_a_tag_brings_its_history_in_order(peer: Peer, ours: Ours) -> None:
 def test_a_dry_run_says_what_the_run_then_does_and_changes_nothing(peer: Peer, ours: Ours) -> None:
     peer.push_image("one", "v1")
     peer.push_image("two", "v1", "v2")
-    would = ours.take_over(peer.root, "--dry-run")
+    would = ours.take_over("--dry-run")
     assert ours.rows("SELECT (SELECT count(*) FROM stores) + (SELECT count(*) FROM blobs)") == [(0,)]
     assert ours.rows("SELECT count(*) FROM repositories") == [(0,)]
-    did = ours.take_over(peer.root)
+    did = ours.take_over()
     assert {**would, "dryRun": False} == did
     assert did["tags"] == 3
 
@@ -131,13 +131,13 @@ def test_a_dry_run_says_what_the_run_then_does_and_changes_nothing(peer: Peer, o
 def test_a_copy_needs_the_other_storage_no_more(peer: Peer, serving: Serving) -> None:
     image = peer.push_image("app", "v1", layers=2)
     in_place = peer.push_image("before", "v1")
-    serving.take_over(peer.root, "--dry-run", "--copy")
+    serving.take_over("--dry-run", "--copy")
     assert serving.stored() == []
-    report = serving.take_over(peer.root, "--copy")
+    report = serving.take_over("--copy")
     assert (report["blobsCopied"], report["bytesCopied"]) == (5, report["bytes"])
     peer.push_image("later", "v1")
-    assert serving.take_over(peer.root)["blobs"] == 2  # in place this time
-    assert serving.take_over(peer.root, "--copy")["blobsCopied"] == 2
+    assert serving.take_over()["blobs"] == 2  # in place this time
+    assert serving.take_over("--copy")["blobsCopied"] == 2
     assert len(serving.stored()) == 7
     assert serving.rows("SELECT DISTINCT store, verified_at > 0, state FROM blobs") == [("filesystem", 1, 0)]
     same = {one: [*image.blobs, *in_place.blobs] for one in ("later", "app", "before")}

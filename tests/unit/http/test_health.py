@@ -36,11 +36,18 @@ class Part:
         return "d"
 
 
+class Imported(Part):
+    """Stores that were taken over."""
+
+    async def check_imported(self) -> None:
+        await self.check()
+
+
 class Parts:
     """What `Readiness` asks of a Context."""
 
     def __init__(self, maintenance: Maintenance) -> None:
-        self.database, self.driver = Part(), Part()
+        self.database, self.driver, self.stores = Part(), Part(), Imported()
         self.maintenance = maintenance
 
 
@@ -63,6 +70,7 @@ async def test_it_names_what_does_not_answer_and_why(parts: Parts) -> None:
         "ready": True,
         "database": "ok",
         "storage": "ok",
+        "imported": "ok",
         "maintenance": False,
         "instance": "i",
         "data": "d",

@@ -5,6 +5,7 @@ import os
 import time
 import uuid
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from auth.policy import OpenPolicy
 from registry.db import jobs, outbox, uploads
 from registry.db.connection import Database
+from registry.drivers import build_imported
 from registry.errors import UploadUnknown
 from registry.jobs.old_events import old_events
 from registry.jobs.orphans import orphans
@@ -22,6 +24,7 @@ from registry.services.blobs import Blobs
 from registry.services.chunk import Chunk
 from registry.services.stores import Stores
 from registry.services.uploads import Uploads
+from registry.settings import Settings
 from storage.contents import Contents
 from storage.digest import digest_bytes, new_hasher, new_key
 from storage.filesystem import FilesystemDriver
@@ -37,7 +40,7 @@ class Registry:
         self.root = folder / "storage"
         self.database = database
         self.driver = FilesystemDriver(self.root)
-        stores = Stores(self.database, self.driver)
+        stores = Stores(self.database, self.driver, partial(build_imported, Settings()))
         blobs = Blobs(self.database, self.driver, stores, OpenPolicy(), Contents(0), hold_s=3600)
         self.uploads = Uploads(self.database, self.driver, blobs, max_sessions=1000, expire_s=3600)
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from registry.db.connection import Transaction
 from registry.db.migrate import migrate_sqlite
 from registry.db.sqlite import SqliteDatabase
 from registry.db.sqlite_connection import connect
+from registry.drivers import build_imported
 from registry.oci.names import RepositoryName, Tag
 from registry.services.blobs import Blobs
 from registry.services.chunk import Chunk
@@ -21,6 +23,7 @@ from registry.services.manifests import ManifestPush, Manifests
 from registry.services.retention import Rules
 from registry.services.stores import Stores
 from registry.services.uploads import Uploads
+from registry.settings import Settings
 from storage.contents import Contents
 from storage.digest import Digest, digest_bytes
 from storage.memory import MemoryDriver
@@ -44,7 +47,7 @@ class Registry:
         self.database = SqliteDatabase(self.path)
         self.driver = MemoryDriver()
         hold_s = rules.hold // 1_000_000
-        self.stores = Stores(self.database, self.driver)
+        self.stores = Stores(self.database, self.driver, partial(build_imported, Settings()))
         self.blobs = Blobs(self.database, self.driver, self.stores, OpenPolicy(), Contents(0), hold_s=hold_s)
         self.uploads = Uploads(self.database, self.driver, self.blobs, max_sessions=1000, expire_s=3600)
         self.manifests = Manifests(self.database, sparse="allow")

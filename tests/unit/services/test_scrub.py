@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ from auth.policy import OpenPolicy
 from registry.db import blobs
 from registry.db.blobs import Blob
 from registry.db.connection import Database, Transaction
+from registry.drivers import build_imported
 from registry.errors import BlobUnknown
 from registry.oci.names import RepositoryName
 from registry.services.blobs import Blobs, Pushed
 from registry.services.scrub import LEAST, Fault, Outcome, Pace, Scrubber
 from registry.services.stores import Stores
+from registry.settings import Settings
 from storage.contents import Contents
 from storage.digest import Digest, digest_bytes, new_hasher
 from storage.driver import ObjectReader
@@ -50,7 +53,7 @@ class Bench:
     def __init__(self, database: Database, disk: Disk) -> None:
         self.database = database
         self.disk = disk
-        stores = Stores(database, disk)
+        stores = Stores(database, disk, partial(build_imported, Settings()))
         self.blobs = Blobs(database, disk, stores, OpenPolicy(), Contents(10_000_000), hold_s=3600)
         self.scrubber = Scrubber(database, stores, Pace(0), retry_s=0)
 
@@ -142,7 +145,9 @@ async def test_a_blob_costs_its_bytes_or_the_least(database: Database, tmp_path:
     for size, cost in ((10, LEAST), (LEAST, LEAST), (3_000_000, 3_000_000)):
         await bench.push(bytes([size % 251]) * size)
         before = spent[0]
-        await Scrubber(database, Stores(database, disk), Counted(1)).run(never, every_s=0)
+        await Scrubber(database, Stores(database, disk, partial(build_imported, Settings())), Counted(1)).run(
+            never, every_s=0
+        )
         assert spent[0] - before - sum(c for s, c in ((10, LEAST), (LEAST, LEAST)) if s < size) == cost
     await disk.close()
 

@@ -1,5 +1,6 @@
 """Which driver has a blob's bytes: the own one, or one of a registry that was taken over meanwhile."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,10 @@ import pytest
 from registry.db import stores
 from registry.db.migrate import migrate_sqlite
 from registry.db.sqlite import SqliteDatabase
+from registry.drivers import build_imported
 from registry.services.stores import Stores
 from registry.services.together import together
+from registry.settings import Settings
 from storage.digest import digest_bytes
 from storage.distribution import LAYOUT, key_of
 from storage.errors import StorageUnavailable
@@ -26,7 +29,7 @@ async def test_a_store_is_found_when_it_is_first_asked_for_and_deletes_once_it_i
     database = SqliteDatabase(tmp_path / "db")
     await database.start()
     own = MemoryDriver()
-    known = Stores(database, own)
+    known = Stores(database, own, partial(build_imported, Settings()))
     try:
         assert await known.driver_of(own.name) is own
         with pytest.raises(StorageUnavailable, match="imported-1"):
