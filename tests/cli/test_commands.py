@@ -11,19 +11,17 @@ from pathlib import Path
 import pytest
 import typer
 
-from registry.__main__ import build
+from registry.__main__ import COMMANDS, build, command
 from tests.cli.commands import printed, refused, stowage
 from tests.support.server import ROOT
-
-COMMANDS = typer.main.get_command(build())
 
 
 def paths() -> Iterator[tuple[str, ...]]:
     """Every command and group of commands, as it is typed."""
     yield ()
-    for name, command in COMMANDS.commands.items():  # type: ignore[attr-defined]  # a group, which Typer calls a command
+    for name in COMMANDS:
         yield (name,)
-        yield from ((name, below) for below in getattr(command, "commands", ()))
+        yield from ((name, below) for below in getattr(command(name), "commands", ()))
 
 
 @pytest.mark.parametrize("path", list(paths()), ids=" ".join)
@@ -40,19 +38,47 @@ def test_every_command_has_help_with_examples_that_are_understood(path: tuple[st
 
 def understood(arguments: list[str]) -> None:
     """Parse a command line without running it. Fails with what is wrong with it."""
-    command = COMMANDS
-    while arguments and arguments[0] in getattr(command, "commands", ()):
-        command = command.commands[arguments[0]]  # type: ignore[attr-defined]
-        arguments = arguments[1:]
+    found = typer.main.get_command(build())
+    if arguments[:1] and arguments[0] in COMMANDS:
+        found, arguments = command(arguments[0]), arguments[1:]
+    while arguments and arguments[0] in getattr(found, "commands", ()):
+        found, arguments = found.commands[arguments[0]], arguments[1:]  # type: ignore[attr-defined]
     if arguments != ["--help"]:
-        command.make_context("stowage", list(arguments))
+        found.make_context("stowage", list(arguments))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_of_commands_says_what_each_says_of_itself(name: str) -> None:
+    assert " ".join(command(name).help.split("\n\n")[0].split()) == COMMANDS[name].help
+    assert command(name).name == name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unneeded"),
+    [
+        (["--help"], ["pydantic", "sqlalchemy", "starlette", "boto3", "registry.settings", "registry.cli"]),
+        (["serve", "--help"], ["alembic", "asyncpg", "boto3", "opentelemetry", "tarfile", "registry.cli.takeover"]),
+    ],
+    ids=" ".join,
+)
+def test_what_a_command_does_not_need_is_not_imported(arguments: list[str], unneeded: list[str]) -> None:
+    script = (
+        "import sys, registry.__main__ as program\n"
+        "try: program.main(sys.argv[1:])\n"
+        "finally: print(*sys.modules, sep='\\n', file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert "Usage: stowage" in done.stdout
+    assert not set(unneeded) & set(done.stderr.splitlines())
 
 
 def test_without_a_command_it_shows_help_and_fails() -> None:
     done = stowage()
     assert done.returncode == 2
     assert done.stdout == ""
-    for name in COMMANDS.commands:  # type: ignore[attr-defined]
+    for name in COMMANDS:
         assert f"\n  {name} " in done.stderr
 
 
