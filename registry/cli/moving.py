@@ -1,11 +1,13 @@
 """`stowage export` and `stowage load`: repositories as OCI image layouts."""
 
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO, cast
 
 import typer
 
@@ -22,6 +24,7 @@ from registry.services.layout_readers import ArchiveReader, FolderReader, Layout
 from registry.services.layout_writers import ArchiveWriter, FolderWriter, LayoutWriter, TargetExists, TarWriter
 from registry.services.loading import Loaded, Loader, Wishes
 from storage.digest import parse_digest
+from storage.driver import READ_CHUNK
 from storage.errors import InvalidDigest
 
 EXPORT_EXAMPLES = examples(
@@ -34,9 +37,10 @@ LOAD_EXAMPLES = examples(
     "stowage load --from /backup/app",
     "stowage load --from app.tar --data /var/lib/stowage",
     "stowage load --from image.tar --repository team/app --tag 1.0 --tag latest",
+    "stowage load --from - --repository team/app",
 )
 _PAGE = 1000
-_STDOUT = "-"
+_STREAM = "-"
 
 
 def _selection(text: str) -> Selection:
@@ -119,10 +123,10 @@ def export(
     except TargetExists as error:
         fail(str(error))
     except OSError as error:
-        if to == _STDOUT:  # nobody reads any more: Python would complain once again at its end
+        if to == _STREAM:  # nobody reads any more: Python would complain once again at its end
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        fail(f"{'standard output' if to == _STDOUT else to} can't be written: {error.strerror}")
-    if to != _STDOUT:
+        fail(f"{'standard output' if to == _STREAM else to} can't be written: {error.strerror}")
+    if to != _STREAM:
         missing = f"; {done.missing:,} things they name are not stored here" if done.missing else ""
         typer.echo(
             f"exported {done.tags:,} tags, {done.manifests:,} manifests and {done.blobs:,} blobs, "
@@ -131,7 +135,9 @@ def export(
 
 
 def load(
-    source: Annotated[str, typer.Option("--from", metavar="DIR|FILE.tar", help="The layout.")],
+    source: Annotated[
+        str, typer.Option("--from", metavar="DIR|FILE.tar|-", help="A folder, a tar archive, or standard input.")
+    ],
     repository: Annotated[
         RepositoryName | None,
         typer.Option("--repository", metavar="NAME", help="Where everything goes.", parser=_repository),
@@ -145,21 +151,21 @@ def load(
     """Load an OCI image layout: a folder or a tar archive, as `stowage export`, skopeo, podman, docker, buildx make it.
 
     Without --repository it goes where the layout says. All of it is checked before anything is stored: what is damaged
-    or makes no sense is refused, and leaves nothing behind.
+    or makes no sense is refused, and leaves nothing behind. An archive that comes through a pipe waits for that in the
+    system's temporary folder (TMPDIR chooses another).
     """
     wishes = Wishes(repository, tuple(map(_tag, tag or [])))
     settings = registry_settings(config, data)
-    path = Path(source)
     try:
-        with closing(FolderReader(path) if path.is_dir() else ArchiveReader(path)) as reader:
+        with closing(_reader(source)) as reader:
             loader = Loader(reader, limit=settings.manifests.max_size, sparse=settings.manifests.sparse)
             with shown(lambda: _progress(loader.figures), sys.stderr):
                 loader.check(wishes)
                 done = in_registry(settings, lambda opened: loader.store(opened.blobs, opened.manifests, opened.driver))
     except LayoutInvalid as error:
-        fail(escaped(f"{source}: {error}"))
+        fail(escaped(f"{_named(source)}: {error}"))
     except OSError as error:
-        fail(f"{source} can't be read: {error.strerror}")
+        fail(f"{_named(source)} can't be read: {error.strerror}")
     typer.echo(
         f"loaded {done.tags:,} tags and {done.manifests:,} manifests into {done.repositories:,} repositories; "
         f"{done.blobs:,} blobs were new, {size(done.bytes)}"
@@ -167,11 +173,35 @@ def load(
 
 
 def _writer(to: str) -> LayoutWriter:
-    if to == _STDOUT:
+    if to == _STREAM:
         if sys.stdout.isatty():
             fail("an archive is not written to a terminal: redirect standard output")
         return TarWriter(sys.stdout.buffer)
     return ArchiveWriter(Path(to)) if to.endswith(".tar") else FolderWriter(Path(to))
+
+
+def _reader(source: str) -> FolderReader | ArchiveReader:
+    if source != _STREAM:
+        path = Path(source)
+        return FolderReader(path) if path.is_dir() else ArchiveReader(path.open("rb", buffering=0))
+    if sys.stdin.isatty():
+        fail("an archive is not read from a terminal: redirect standard input")
+    # It is read twice, so a pipe has to go to a file first; what was redirected from a file is one.
+    given = sys.stdin.buffer
+    if given.seekable() and given.tell() == 0:
+        return ArchiveReader(os.fdopen(os.dup(given.fileno()), "rb", buffering=0))
+    kept = tempfile.TemporaryFile(prefix="stowage-load-", buffering=0)  # noqa: SIM115 - the reader closes it
+    try:
+        shutil.copyfileobj(given, kept, READ_CHUNK)
+        kept.seek(0)
+        return ArchiveReader(cast(BinaryIO, kept))
+    except BaseException:
+        kept.close()
+        raise
+
+
+def _named(source: str) -> str:
+    return "standard input" if source == _STREAM else source
 
 
 async def _names(opened: Opened) -> Sequence[RepositoryName]:

@@ -80,10 +80,10 @@ class _Member(NamedTuple):
 
 
 class ArchiveReader:
-    """A layout in a tar archive, plain: not compressed."""
+    """A layout in a tar archive, plain: not compressed. The file, at its start, is the reader's to close."""
 
-    def __init__(self, file: Path) -> None:
-        self._file = file.open("rb", buffering=0)
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
         try:
             self._members = _members(self._file)
         except BaseException:

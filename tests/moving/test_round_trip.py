@@ -52,6 +52,30 @@ def test_everything_survives_the_round_trip(
     assert again.endswith("; 0 blobs were new, 0 B")
 
 
+@pytest.mark.parametrize("through", ["a pipe", "a file"])
+def test_an_archive_is_read_from_standard_input(
+    filled: Filled, fresh_server: ServerFactory, connect: Connect, tmp_path: Path, through: str
+) -> None:
+    there = fresh_server("--workers", "1")
+    command = [sys.executable, "-m", "registry"]
+    into = [*command, "load", "--from", "-", "--data", str(there.data)]
+    if through == "a pipe":
+        with subprocess.Popen(
+            [*command, "export", "team/app:v1", *filled.data, "--to", "-"], cwd=ROOT, stdout=subprocess.PIPE
+        ) as writing:
+            done = subprocess.run(into, cwd=ROOT, stdin=writing.stdout, capture_output=True, text=True, check=False)
+    else:
+        archive = tmp_path / "layout.tar"
+        printed("export", "team/app:v1", *filled.data, "--to", str(archive))
+        with archive.open("rb") as file:
+            done = subprocess.run(into, cwd=ROOT, stdin=file, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert_same(filled.client, connect(there), "team/app", ["v1"])
+    damaged = subprocess.run(into, cwd=ROOT, input=b"no archive", capture_output=True, check=False)
+    assert damaged.returncode == 1
+    assert damaged.stderr.startswith(b"stowage: standard input: this is no tar archive")
+
+
 def test_each_blob_is_stored_once_and_what_refers_to_an_image_comes_along(filled: Filled, tmp_path: Path) -> None:
     folder = tmp_path / "layout"
     printed("export", "team/app:v1", "team/app:latest", *filled.data, "--to", str(folder))

@@ -1,13 +1,19 @@
 """The driver that serves another registry's blobs: it reads, and deletes only what it may."""
 
+import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from storage.digest import digest_bytes, new_hasher
 from storage.distribution import LAYOUT, DistributionDriver, key_of
+from storage.distribution_bucket import DistributionBucketDriver
 from storage.errors import InvalidKey, ObjectMissing, StorageUnavailable
+from tests.storage.backends import s3_options, s3_server
+from tests.support.s3 import BUCKET
 
 pytestmark = pytest.mark.anyio
 
@@ -124,3 +130,68 @@ async def test_a_store_that_is_gone_is_no_missing_object(driver: DistributionDri
         await driver.open(KEY)
     with pytest.raises(StorageUnavailable):
         await driver.check()
+
+
+class InBucket(NamedTuple):
+    """The same in a bucket."""
+
+    driver: DistributionBucketDriver
+    file: Path
+
+
+@pytest.fixture
+async def in_bucket(anyio_backend: str, tmp_path: Path, permission: Permission) -> AsyncIterator[InBucket]:
+    server, prefix = s3_server(), f"{uuid.uuid4()}/{LAYOUT}"
+    file = server.data / BUCKET / prefix / KEY
+    file.parent.mkdir(parents=True)
+    file.write_bytes(CONTENT)
+    options = replace(s3_options(tmp_path), prefix=prefix)
+    made = DistributionBucketDriver("imported-1", options, permission)
+    await made.start()
+    yield InBucket(made, file)
+    await made.close()
+
+
+async def test_an_object_is_read_from_where_it_lies_in_a_bucket(in_bucket: InBucket) -> None:
+    driver, file = in_bucket
+    file.with_name("notes").write_text("mine")
+    assert await driver.size(KEY) == len(CONTENT)
+    reader = await driver.open(KEY)
+    assert (reader.size, await reader.read(2, 3)) == (len(CONTENT), CONTENT[2:5])
+    reader.close()
+    assert [found.name async for found in driver.objects()] == [KEY]
+    assert [found async for found in driver.objects(KEY)] == []
+    assert await driver.address(KEY, "127.0.0.1") is None
+    missing = key_of(digest_bytes(b"never pushed"))
+    for refused in (driver.open(missing), driver.size(missing)):
+        with pytest.raises(ObjectMissing):
+            await refused
+    for invalid in (driver.open("blobs/notes"), driver.size("../x"), driver.delete("")):
+        with pytest.raises(InvalidKey):
+            await invalid
+
+
+async def test_nothing_is_deleted_from_a_bucket_before_the_takeover_is_finished(
+    in_bucket: InBucket, permission: Permission
+) -> None:
+    driver, file = in_bucket
+    other = file.parents[2] / "00" / ("0" * 64) / "data"
+    other.parent.mkdir(parents=True)
+    other.write_bytes(b"")
+    with pytest.raises(StorageUnavailable, match="not finished"):
+        await driver.delete(KEY)
+    assert file.read_bytes() == CONTENT
+    permission.given = True
+    await driver.delete(KEY)
+    await driver.delete(KEY)
+    assert not file.exists() and other.exists()
+    with pytest.raises(ObjectMissing):
+        await driver.open(KEY)
+
+
+async def test_a_prefix_that_is_empty_is_no_missing_object(in_bucket: InBucket) -> None:
+    driver, file = in_bucket
+    file.unlink()
+    for refused in (driver.open(KEY), driver.size(KEY)):
+        with pytest.raises(StorageUnavailable, match="no blobs below"):
+            await refused
