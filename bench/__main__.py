@@ -13,6 +13,7 @@ from bench.collection import Collection
 from bench.comparison import Comparison
 from bench.encryption import Encryption
 from bench.filling import Inconsistent
+from bench.fleet import OnPostgresql, OnReplicas, OnS3
 from bench.growth import Growth
 from bench.load import UnexpectedAnswer
 from bench.memory import Memory
@@ -21,9 +22,21 @@ from bench.sections import Section, Setting
 from bench.servers import PEERS, MissingPeer, Server, ServerFailed
 from bench.startup import StartUp
 from bench.takeover import TakeOver
+from tests.support.s3 import S3Error
 
 # What leaves much to be written back comes last, so that it does not slow others.
-SECTIONS: tuple[Section, ...] = (Comparison(), Encryption(), Growth(), StartUp(), TakeOver(), Collection(), Memory())
+SECTIONS: tuple[Section, ...] = (
+    Comparison(),
+    Encryption(),
+    OnS3(),
+    OnPostgresql(),
+    OnReplicas(),
+    Growth(),
+    StartUp(),
+    TakeOver(),
+    Collection(),
+    Memory(),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             setting = Setting(Path(folder), options.seconds, peers)
             for section, names in chosen.items():
                 results[section.key] = section.measure(names, setting)
-    except (Inconsistent, MissingPeer, ServerFailed, UnexpectedAnswer) as error:
+    except (Inconsistent, MissingPeer, S3Error, ServerFailed, UnexpectedAnswer) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     print(f"\n{FOOTNOTE}\nAll took {time.monotonic() - began:.0f} s.")

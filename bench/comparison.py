@@ -1,8 +1,9 @@
 """Stowage beside other registries, scenario by scenario, on fresh servers, in turns."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 
 from bench.measure import Measured, Subject, measure_in_turns
 from bench.report import Pair, cpu_ratio, figures, header, rate_ratio, row
@@ -29,23 +30,29 @@ class Comparison(Section):
         return [_measure(one, kinds, setting) for one in SCENARIOS if one.name in chosen]
 
 
-def compare(scenario: type[Scenario], kinds: Sequence[type[Server]], setting: Setting) -> dict[str, Measured]:
-    """Do one scenario on a fresh server of each kind, in turns. Return what was measured by the servers' names."""
+def compare(
+    scenario: type[Scenario], kinds: Mapping[str, Callable[[Path], Server]], setting: Setting
+) -> dict[str, Measured]:
+    """Do one scenario on a fresh server of each kind, in turns. Return what was measured under the same names.
+
+    Args:
+        kinds: make a server in a folder of its own.
+    """
     with ExitStack() as ending:
         subjects: dict[str, Subject] = {}
-        for kind in kinds:
-            own = setting.folder / kind.name
+        for name, kind in kinds.items():
+            own = setting.folder / name
             ending.callback(shutil.rmtree, own)
             server = kind(own)
             ending.callback(server.stop)
             server.start()
-            subjects[kind.name] = Subject(server, scenario())
+            subjects[name] = Subject(server, scenario())
         return measure_in_turns(subjects, scenario.rounds, setting.seconds)
 
 
 def _measure(scenario: type[Scenario], kinds: Sequence[type[Server]], setting: Setting) -> Figures:
     able = [one for one in kinds if scenario.needs not in one.lacks]
-    results = compare(scenario, able, setting)
+    results = compare(scenario, {one.name: one for one in able}, setting)
     several = len(kinds) > 2
     pairs = _pairs(scenario, results, several=several)
     lines = [row(scenario, pair) for pair in pairs]
@@ -65,13 +72,14 @@ def _pairs(scenario: type[Scenario], results: Mapping[str, Measured], *, several
             f"  beside {name}" if several else scenario.name,
             ours,
             one,
-            _judge(scenario, ours, one) if name == Distribution.name else (),
+            judge(scenario, ours, one) if name == Distribution.name else (),
         )
         for name, one in peers.items()
     ]
 
 
-def _judge(scenario: type[Scenario], ours: Measured, theirs: Measured) -> list[Judgement]:
+def judge(scenario: type[Scenario], ours: Measured, theirs: Measured) -> list[Judgement]:
+    """Compare with the scenario's targets beside distribution v3."""
     judged = [Target(scenario.least).judge(rate_ratio(ours, theirs))]
     if scenario.most_cpu:
         judged.append(Target(scenario.most_cpu, at_most=True).judge(cpu_ratio(ours, theirs), "CPU"))

@@ -178,7 +178,7 @@ class Encryption(Section):
 
     def _measure(self, scenario: type[Scenario], setting: Setting) -> Figures:
         kinds = self.programs(())
-        results = compare(scenario, kinds, setting)
+        results = compare(scenario, {kind.name: kind for kind in kinds}, setting)
         ours, theirs = (results[kind.name] for kind in kinds)
         pair = Pair(scenario.name.partition(": ")[2], ours, theirs)
         print(row(scenario, pair), flush=True)

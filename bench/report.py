@@ -16,7 +16,7 @@ from bench.servers import Server
 from bench.targets import Judgement
 
 _GENERATOR_LIMITS = 0.9
-_LABEL = 28
+_LABEL = 32
 FOOTNOTE = (
     "Rates and CPU: medians of rounds in turns; ratio: median of each round's ratio; p99: of all rounds' operations;\n"
     "CPU of all a server's processes, in s where a size of 512 MiB is named; peak RSS: sum of its processes' peaks.\n"

@@ -257,7 +257,7 @@ class _TagPage(Repeated):
         same(json.loads(body)["tags"], [f"t{self._after + number:05}" for number in range(1, 101)])
 
 
-class _LargePush(Scenario):
+class LargePush(Scenario):
     """A large blob: POST, one PATCH that streams, PUT."""
 
     name = "push of 512 MiB"
@@ -269,11 +269,13 @@ class _LargePush(Scenario):
     warm = False
 
     def work(self) -> Iterator[Operation]:
+        """Yield pushes of new content, without end."""
         while True:
             parts, self._digest = large_content(self.mib * _MIB).renew()
             yield push_stream("bench/large", parts, self._digest)
 
     def check(self) -> Operation:
+        """Compare the bytes of what was pushed last."""
         yield from check_content(f"/v2/bench/large/blobs/{self._digest}", self._digest)
 
 
@@ -322,5 +324,5 @@ SCENARIOS: tuple[type[Scenario], ...] = (
     _Mount,
     _TagPage,
     LargePull,
-    _LargePush,
+    LargePush,
 )

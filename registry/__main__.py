@@ -42,8 +42,12 @@ COMMANDS = {
         "du",
         "du",
     ),
-    "scrub": Command("Read blobs, compare them with their digests, and have nobody served what is damaged.", "scrub", "scrub"),
-    "fsck": Command("Compare the database with itself and with the storage, both ways, and say what is wrong.", "fsck", "fsck"),
+    "scrub": Command(
+        "Read blobs, compare them with their digests, and have nobody served what is damaged.", "scrub", "scrub"
+    ),
+    "fsck": Command(
+        "Compare the database with itself and with the storage, both ways, and say what is wrong.", "fsck", "fsck"
+    ),
     "maintenance": Command("Make the registry read-only, and writable again.", "maintenance", "build"),
     "migrate": Command("Bring the database to the schema of this version.", "migrate", "migrate"),
     "import": Command(

@@ -14,18 +14,35 @@ from tests.clients.engines import Docker, Podman
 from tests.clients.folders import Crane, Skopeo
 from tests.support.images import Image, read_directory, read_layout, sample_image, write_index_layout
 from tests.support.peers import Peer, assert_same
+from tests.support.s3 import S3Server
 from tests.support.server import Server, ServerFactory, new_client
+from tests.takeover.places import There, in_bucket, in_folder
 
 
-@pytest.fixture(params=["distribution", "docker-registry"])
-def peer(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Peer]:
-    """Each registry that can be taken over."""
-    with Peer(request.param, tmp_path / "peer") as running:
+@pytest.fixture
+def there(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[There]:
+    """A folder, or a bucket."""
+    if request.param == "folder":
+        yield in_folder(tmp_path / "peer")
+        return
+    with S3Server(tmp_path / "s3") as store:
+        yield in_bucket(tmp_path / "peer", store)
+
+
+@pytest.fixture
+def peer(request: pytest.FixtureRequest, there: There) -> Iterator[Peer]:
+    """Another registry, running."""
+    with there.peer(request.param) as running:
         yield running
 
 
+@pytest.mark.parametrize(
+    ("peer", "there"),
+    [("distribution", "folder"), ("docker-registry", "folder"), ("distribution", "bucket")],
+    indirect=True,
+)
 def test_what_clients_pushed_elsewhere_is_pulled_from_here(
-    peer: Peer, fresh_server: ServerFactory, podman: Podman, skopeo: Skopeo, crane: Crane, tmp_path: Path
+    there: There, peer: Peer, fresh_server: ServerFactory, podman: Podman, skopeo: Skopeo, crane: Crane, tmp_path: Path
 ) -> None:
     """Single images of each client, lists and indexes; a tag that moved, and one that was deleted."""
     clients: dict[str, Client] = {"podman": podman, "skopeo": skopeo, "crane": crane}
@@ -47,8 +64,9 @@ def test_what_clients_pushed_elsewhere_is_pulled_from_here(
     crane.tool.run("tag", "--insecure", f"{peer.address}/multi:index", "deleted")
     shutil.rmtree(peer.root / "docker/registry/v2/repositories/multi/_manifests/tags/deleted")  # as `untag` does
 
-    server = fresh_server()
-    report = json.loads(printed("import", "--from", str(peer.root), "--data", str(server.data), "--json"))
+    server = fresh_server(**there.settings)
+    command = ("import", "--from", there.source, "--data", str(server.data), "--json")
+    report = json.loads(printed(*command, **there.settings))
     assert report["leftOut"]["count"] == 0
     assert (report["repositories"], report["tags"], report["history"]) == (4, 6, 1)
     with new_client(server) as here:

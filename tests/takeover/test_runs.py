@@ -14,12 +14,15 @@ from tests.support.server import ROOT
 from tests.takeover.conftest import Ours, findings
 
 _IMAGES = 150
+_IN_BUCKET = 70
+"""Fewer: a dozen requests each, and several repositories at once."""
 _COUNTS = "SELECT (SELECT count(*) FROM tags), (SELECT count(*) FROM manifests), (SELECT count(*) FROM blobs)"
 
 
 @pytest.mark.parametrize("copy", [False, True], ids=["in place", "copied"])
 def test_a_run_that_is_killed_goes_on_where_it_was(ours: Ours, copy: bool) -> None:
-    write_storage(ours.there.root, _IMAGES)
+    images = _IMAGES if ours.there.store is None else _IN_BUCKET
+    write_storage(ours.there.root, images)
     more = ("--copy",) if copy else ()
     command = [sys.executable, "-m", "registry", "import", *ours.between, *more]
     environment = {**os.environ, **ours.there.settings}
@@ -31,16 +34,16 @@ def test_a_run_that_is_killed_goes_on_where_it_was(ours: Ours, copy: bool) -> No
     process.kill()
     assert process.wait() == -9, "it was over too soon to be killed"
     (tags, _, _), *_ = ours.rows(_COUNTS)
-    assert 0 < tags < _IMAGES
+    assert 0 < tags < images
     assert ours.rows("SELECT imported_at FROM stores") == [(None,)]
     assert "no import" in ours.refused("--finish", "--yes")
 
     report = ours.take_over(*more)
     assert findings(report) == findings(report, "kept") == []
-    assert report["tags"] == _IMAGES - tags
-    assert ours.rows(_COUNTS) == [(_IMAGES, _IMAGES, 2 * _IMAGES)]
-    assert ours.rows("SELECT count(*) FROM tag_history WHERE ended_at IS NULL") == [(_IMAGES,)]
-    assert ours.rows("SELECT count(*) FROM manifest_blobs") == [(2 * _IMAGES,)]
+    assert report["tags"] == images - tags
+    assert ours.rows(_COUNTS) == [(images, images, 2 * images)]
+    assert ours.rows("SELECT count(*) FROM tag_history WHERE ended_at IS NULL") == [(images,)]
+    assert ours.rows("SELECT count(*) FROM manifest_blobs") == [(2 * images,)]
     assert ours.rows("PRAGMA foreign_key_check") == []
     if copy:
         keys = {row[0] for row in ours.rows("SELECT key FROM blobs WHERE store = 'filesystem'")}

@@ -25,11 +25,12 @@ SCANS_ON_PURPOSE = {
     "scrub._COUNT_UNVERIFIED": "figures tell how many there are, from an index that holds only those",
     "scrub._QUARANTINED": "it walks an index that holds only those",
     "scrub._UNVERIFIED": "it walks an index that holds only those",
-    "stores._EVERY": "there are as many as registries were taken over",
     "usage._STORED": "`stowage du` tells what all blobs take together",
     "uploads._COUNT": "figures tell how many there are; it stops at as many as its limit",
     "outbox._FORGET": "it looks at the oldest, a bounded number of them, in the order of their ids",
     "repositories._PAGE": "the catalog walks the index of names from where the page begins",
+    "stores._ALL": "there are as many as registries were taken over",
+    "stores._IN_USE": "there are as many as registries were taken over; whether a blob lies there is in an index",
     "stores._ALL_FINISHED": "there are as many as registries were taken over",
     "stores._LAST": "the last by id: there are as many as registries were taken over",
 }
