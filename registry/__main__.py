@@ -48,6 +48,8 @@ COMMANDS = {
     "fsck": Command(
         "Compare the database with itself and with the storage, both ways, and say what is wrong.", "fsck", "fsck"
     ),
+    "backup": Command("Copy the database into the storage now, beside the running server.", "backup", "build"),
+    "restore": Command("Put a copy of the database in the place of the database.", "restore", "restore"),
     "maintenance": Command("Make the registry read-only, and writable again.", "maintenance", "build"),
     "migrate": Command("Bring the database to the schema of this version.", "migrate", "migrate"),
     "import": Command(

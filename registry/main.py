@@ -26,11 +26,13 @@ from registry.http.observer import Observer
 from registry.http.proxies import TrustedProxies
 from registry.http.routes import ROUTES
 from registry.http.server import Served
+from registry.jobs import backup as backup_job
 from registry.jobs import collect as collect_job
 from registry.jobs import old_events as old_events_job
 from registry.jobs import orphans as orphans_job
 from registry.jobs import scrub as scrub_job
 from registry.jobs import stale_uploads as stale_uploads_job
+from registry.jobs.backup import backup
 from registry.jobs.clock import Clock
 from registry.jobs.collect import collect
 from registry.jobs.old_events import old_events
@@ -42,6 +44,7 @@ from registry.metrics.database import MeasuredDatabase
 from registry.metrics.families import NO_ROUTE, Layout, families
 from registry.metrics.figures import Figures
 from registry.metrics.storage import MeasuredDriver
+from registry.services.backups import Backups
 from registry.services.blobs import Blobs
 from registry.services.collection import Collector
 from registry.services.deletion import Deletion
@@ -63,7 +66,7 @@ _PAGES = {"/healthz": "healthz", "/readyz": "readyz", "/metrics": "metrics"}
 def new_board() -> Board:
     """Return the memory that the workers of a server count in."""
     names = (*(route.name for route in ROUTES), *_PAGES.values(), NO_ROUTE)
-    jobs = [one.NAME for one in (stale_uploads_job, orphans_job, old_events_job, collect_job, scrub_job)]
+    jobs = [one.NAME for one in (stale_uploads_job, orphans_job, old_events_job, collect_job, backup_job, scrub_job)]
     return Board(Layout(families(names, jobs)))
 
 
@@ -79,7 +82,7 @@ def build_app(settings: Settings, instance: str, figures: Figures) -> Served:
     tracing = start_tracing(settings.tracing)
     access_log = _build_access_log(settings, instance, figures)
     context = _build_context(settings, figures, tracing)
-    runners = _build_runners(context, figures)
+    runners = _build_runners(context, figures, instance)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -170,6 +173,21 @@ async def open_registry(settings: Settings) -> AsyncIterator[Opened]:
         await driver.close()
 
 
+def backups_of(settings: Settings, database: Database, driver: BlobDriver, *, instance: str = "") -> Backups | None:
+    """Return what makes copies of the database; None for one on a server, which has its own tools."""
+    file = place_of(settings).file
+    if file is None:
+        return None
+    return Backups(
+        database,
+        driver.attic,
+        file,
+        reserve=settings.database.reserve,
+        keep=settings.backup.keep,
+        instance=instance,
+    )
+
+
 async def _try_storage(settings: Settings) -> None:
     await try_driver(build_driver(settings))
 
@@ -222,7 +240,7 @@ def _build_context(settings: Settings, figures: Figures, tracing: Tracing | None
     )
 
 
-def _build_runners(context: Context, figures: Figures) -> list[JobRunner]:
+def _build_runners(context: Context, figures: Figures, instance: str) -> list[JobRunner]:
     """Return what runs the jobs: one after the other those that are done soon, and beside them the one that is not."""
     settings, database, driver = context.settings, context.database, context.driver
     jobs = [
@@ -231,11 +249,20 @@ def _build_runners(context: Context, figures: Figures) -> list[JobRunner]:
         old_events(database, keep_s=settings.events.keep),
     ]
     if settings.collection.enabled:
-        collector = Collector(database, context.stores, rules_of(settings), rate=settings.collection.rate)
+        collector = Collector(
+            database,
+            context.stores,
+            rules_of(settings),
+            rate=settings.collection.rate,
+            window_s=settings.backup.window,
+        )
         figures.follow(lambda: collector.objects, "collection_objects")
         figures.follow(lambda: collector.bytes, "collection_bytes")
         age_s = max(settings.collection.grace, 2 * settings.collection.hold)
         jobs.append(collect(collector, every_s=settings.collection.interval, age_s=age_s))
+    backups = backups_of(settings, database, driver, instance=instance)
+    if settings.backup.enabled and backups is not None:  # the last: it may take long
+        jobs.append(backup(backups, every_s=settings.backup.interval))
     slow = [_build_scrub(context, figures)] if settings.scrub.enabled else []
     clock, owner = Clock(database), str(uuid.uuid4())
     return [

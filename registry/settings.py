@@ -20,6 +20,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from registry.backup_settings import BackupSettings
 from registry.database_settings import DatabaseSettings
 from registry.retention_settings import CollectionSettings, HistorySettings, ScrubSettings
 from registry.setting_types import Duration, Networks, Section, Size, masked
@@ -181,6 +182,7 @@ class Settings(BaseSettings):
     collection: CollectionSettings = CollectionSettings()
     history: HistorySettings = HistorySettings()
     scrub: ScrubSettings = ScrubSettings()
+    backup: BackupSettings = BackupSettings()
     logs: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
     operations: OperationsSettings = OperationsSettings()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from storage import beneath
+from storage.attic import check_name
 from storage.digest import Digest, Hasher, algorithm_of, encoded_of
 from storage.driver import StoredObject, UploadWriter
 from storage.errors import InvalidKey, ObjectMissing, StorageUnavailable
@@ -44,6 +45,33 @@ def checked(key: str) -> str:
     return key
 
 
+class NoAttic:
+    """Nothing is kept in another registry's storage."""
+
+    def __init__(self, store: str) -> None:
+        self._store = store
+
+    async def put(self, name: str, source: Path) -> None:
+        """Raise StorageUnavailable."""
+        self._refuse(name)
+
+    async def get(self, name: str, target: Path) -> None:
+        """Raise ObjectMissing."""
+        raise ObjectMissing(f"{check_name(name)} does not exist")
+
+    async def remove(self, name: str) -> None:
+        """Remove nothing."""
+        check_name(name)
+
+    async def files(self) -> list[StoredObject]:
+        """List nothing."""
+        return []
+
+    def _refuse(self, name: str) -> NoReturn:
+        check_name(name)
+        raise StorageUnavailable(f"the store {self._store} belongs to another registry: nothing is written there")
+
+
 class ForeignDriver:
     """What drivers of other registries' storage have in common: they are read, and deleted from where that is allowed.
 
@@ -54,6 +82,7 @@ class ForeignDriver:
 
     def __init__(self, name: str, may_delete: Callable[[], Awaitable[bool]]) -> None:
         self._name = name
+        self._attic = NoAttic(name)
         self._may_delete = may_delete
 
     @property
@@ -119,6 +148,11 @@ class DistributionDriver(ForeignDriver):
     def redirects(self) -> bool:
         """False: the folder is this machine's."""
         return False
+
+    @property
+    def attic(self) -> NoAttic:
+        """Where files that are no content are kept."""
+        return self._attic
 
     async def start(self) -> None:
         """Like `check`."""

@@ -5,15 +5,20 @@ A driver stores two kinds of things, each under the store's root:
 - *objects*: finished, immutable, named by a key (`storage.digest.new_key`). There is no way to change one.
 - *uploads*: unfinished, append-only, named by an upload id (a UUID in its canonical text form).
 
+Beside those is an *attic* for files of the registry's own (`storage.attic`).
+
 Everything else (who may see an object, which digest it has, how far an upload is acknowledged) is a fact, and
 facts are rows in the database. `tests/storage/` holds every driver to the words below.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from storage.digest import Hasher
+
+if TYPE_CHECKING:
+    from storage.attic import Attic
 
 Source = Callable[[memoryview], Awaitable[int]]
 """Puts bytes at the front of a view, waits until there are some, and returns how many; 0 at the end."""
@@ -175,6 +180,10 @@ class BlobDriver(Protocol):
     @property
     def redirects(self) -> bool:
         """Whether `address` ever returns one."""
+
+    @property
+    def attic(self) -> "Attic":
+        """Where files that are no content are kept."""
 
     async def start(self) -> None:
         """Prepare the store. Raises StorageUnavailable, saying why, if it can't be read and written."""

@@ -1,6 +1,7 @@
 """The blob driver that keeps bytes in a folder.
 
-Layout: `blobs/<algorithm>/<2 hex>/<hex>-<random>` for objects, `uploads/<upload id>` for uploads. A file moves from
+Layout: `blobs/<algorithm>/<2 hex>/<hex>-<random>` for objects, `uploads/<upload id>` for uploads, `attic/<name>` for
+files that are no content. A file moves from
 one to the other by rename, so the root must be one filesystem. How the name becomes durable is in
 `storage.filesystem_files.publish_file`.
 """
@@ -18,6 +19,7 @@ from typing import Any
 from storage.digest import Hasher
 from storage.driver import StoredObject
 from storage.errors import ObjectMissing, StorageFull, StorageUnavailable, UploadDamaged, UploadMissing
+from storage.filesystem_attic import FilesystemAttic
 from storage.filesystem_files import (
     Folders,
     create_upload_file,
@@ -56,6 +58,7 @@ class FilesystemDriver:
         self._space = Space(self._root, reserve)
         self.buffers = BufferPool(BUFFERS)
         self._scratch = memoryview(bytearray(READ_NOW_LIMIT))
+        self._attic = FilesystemAttic(self._folders, self._space, self._threads, lambda: self._check_there("blobs"))
 
     @property
     def name(self) -> str:
@@ -71,6 +74,11 @@ class FilesystemDriver:
     def redirects(self) -> bool:
         """Whether `address` ever returns one: it does not."""
         return False
+
+    @property
+    def attic(self) -> FilesystemAttic:
+        """Where files that are no content are kept."""
+        return self._attic
 
     async def start(self) -> None:
         """Create the folders, and try every operation once, in a thread. Raises StorageUnavailable."""

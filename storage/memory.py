@@ -1,9 +1,12 @@
 """The blob driver that keeps bytes in memory: for tests, and for nothing that matters."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from storage.attic import check_name
 from storage.digest import Hasher
 from storage.driver import READ_CHUNK, Source, StoredObject
 from storage.errors import (
@@ -167,10 +170,46 @@ class MemoryWriter:
             raise ValueError(f"the writer of upload {self._id} is closed")
 
 
+class MemoryAttic:
+    """Files as entries of a dict."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, _Object] = {}
+
+    async def put(self, name: str, source: Path) -> None:
+        """Store a file."""
+        check_name(name)
+        try:
+            data = await asyncio.to_thread(source.read_bytes)
+        except OSError as error:
+            raise StorageUnavailable(f"cannot read {source}: {error.strerror}") from error
+        self._files[name] = _Object(data, time.time())
+
+    async def get(self, name: str, target: Path) -> None:
+        """Write a file. Raises ObjectMissing."""
+        found = self._files.get(check_name(name))
+        if found is None:
+            raise ObjectMissing(f"{name} does not exist")
+        try:
+            with target.open("xb") as writing:
+                writing.write(found.data)
+        except OSError as error:
+            raise StorageUnavailable(f"cannot write {target}: {error.strerror}") from error
+
+    async def remove(self, name: str) -> None:
+        """Remove a file, or nothing."""
+        self._files.pop(check_name(name), None)
+
+    async def files(self) -> list[StoredObject]:
+        """List files by name."""
+        return [StoredObject(name, len(one.data), one.modified_at) for name, one in sorted(self._files.items())]
+
+
 class MemoryDriver:
     """Objects and uploads as entries of two dicts."""
 
     def __init__(self) -> None:
+        self._attic = MemoryAttic()
         self._objects: dict[str, _Object] = {}
         self._uploads: dict[str, _Upload] = {}
 
@@ -188,6 +227,11 @@ class MemoryDriver:
     def redirects(self) -> bool:
         """Whether `address` ever returns one: it does not."""
         return False
+
+    @property
+    def attic(self) -> MemoryAttic:
+        """Where files that are no content are kept."""
+        return self._attic
 
     async def start(self) -> None:
         """Nothing needs to be prepared."""

@@ -2,7 +2,8 @@
 
 Objects are at `<prefix>/objects/<key>`. A large upload is a multipart upload for the object that it will be, named
 `blobs/uploads/<2 hex>/<upload id>-<random>`, so that publishing copies nothing; what is too little for a part waits at
-`<prefix>/uploads/<upload id>/<random>`. `docs/decisions/012-s3.md` says why.
+`<prefix>/uploads/<upload id>/<random>`. Files that are no content are at `<prefix>/attic/<name>`.
+`docs/decisions/012-s3.md` says why.
 """
 
 import asyncio
@@ -25,6 +26,7 @@ from storage.errors import (
 )
 from storage.keys import check_key, is_upload_id
 from storage.s3_assembly import Assembly, Workshop
+from storage.s3_attic import S3Attic
 from storage.s3_bucket import OBJECTS, Bucket, is_unknown
 from storage.s3_client import make_client
 from storage.s3_errors import code_of, reason
@@ -68,6 +70,7 @@ class S3Driver:
         self._threads = Threads(options.threads)
         self.buffers = BufferPool(max(8, options.memory // BUFFER_SIZE))
         self._allowance = Allowance(_READ_AHEAD)
+        self._attic = S3Attic(self._bucket, self._threads, options.part_size)
         self._wrote_at = -float(_PROBE_EVERY_S)
         self._tidying: set[asyncio.Task[None]] = set()
         self._tidiers = asyncio.Semaphore(_TIDYING)
@@ -94,6 +97,11 @@ class S3Driver:
     def redirects(self) -> bool:
         """Whether `address` ever returns one."""
         return self._options.redirection.enabled
+
+    @property
+    def attic(self) -> S3Attic:
+        """Where files that are no content are kept."""
+        return self._attic
 
     async def start(self) -> None:
         """Write, read and delete a small object. Raises StorageUnavailable, saying what to do."""

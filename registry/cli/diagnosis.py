@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from registry.cli.backups import backup_problems
 from registry.cli.certificate import certificate_problems, first_certificate
 from registry.cli.problems import Problem, error, warning
 from registry.cli.progress import size
@@ -48,6 +49,7 @@ def diagnose(settings: Settings, *, insecure_open: bool) -> Diagnosis:
     place = place_of(settings)
     database, problems = _database(place)
     problems += _connection_problems(settings, database)
+    problems += backup_problems(settings, database)
     problems += _storage_problems(settings)
     problems += _imported_problems(settings, database.imported if database is not None else ())
     problems += _room_problems(settings, place)

@@ -31,10 +31,11 @@ def du(
     What was deleted counts until it is collected. All together is less than the sum: a blob is stored once.
     """
     settings = registry_settings(config, data)
-    in_database(settings, lambda database: _print(database, names or [], as_json=as_json))
+    window_s = settings.backup.window
+    in_database(settings, lambda database: _print(database, names or [], window_s, as_json=as_json))
 
 
-async def _print(database: Database, chosen: list[str], *, as_json: bool) -> None:
+async def _print(database: Database, chosen: list[str], window_s: int, *, as_json: bool) -> None:
     """Print line by line: there may be many."""
     for name in chosen:
         if await repositories.find(database, RepositoryName(name)) is None:
@@ -49,7 +50,7 @@ async def _print(database: Database, chosen: list[str], *, as_json: bool) -> Non
             first = False
         else:
             typer.echo(_told(found))
-    stored = None if chosen else await usage.stored(database)
+    stored = None if chosen else await usage.stored(database, window_s=window_s)
     if as_json:
         typer.echo(f'], "whole": {json.dumps(None if stored is None else whole.described(stored))}}}')
     elif stored is not None:
@@ -114,7 +115,8 @@ class _Whole:
             "manifests": self.manifests,
             "manifestBytes": self.manifest_bytes,
             "tags": self.tags,
-            "beingDeleted": stored.doomed,
+            "beingDeleted": stored.doomed - stored.held,
+            "keptForBackups": stored.held,
         }
 
     def sentence(self, stored: Stored) -> str:
@@ -123,4 +125,6 @@ class _Whole:
             f"{self.repositories} repositories hold {size(stored.total)} in {stored.blobs} blobs, "
             f"{self.manifests} manifests ({size(self.manifest_bytes)}, in the database) and {self.tags} tags"
         )
-        return f"{text}; {size(stored.doomed)} are being deleted" if stored.doomed else text
+        if stored.doomed > stored.held:
+            text += f"; {size(stored.doomed - stored.held)} are being deleted"
+        return f"{text}; {size(stored.held)} stay for copies of the database" if stored.held else text

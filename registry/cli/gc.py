@@ -1,30 +1,30 @@
 """`stowage gc`: give back the space of what nobody needs any more, or say what would go, and what keeps it."""
 
-import asyncio
 import json
-import os
 import sys
-from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 from pydantic import TypeAdapter, ValidationError
 
+from registry.cli.leases import take_lease
 from registry.cli.opened import in_database, in_registry, registry_settings
 from registry.cli.options import ConfigOption, DataOption, JsonOption, examples, fail
 from registry.cli.progress import shown, size
-from registry.db import candidates, jobs
+from registry.cli.times import shown_time
+from registry.db import candidates, doomed, jobs
 from registry.db.candidates import Cause, Kind
-from registry.db.connection import Database
+from registry.db.connection import Database, Reader
+from registry.db.doomed import Sum
 from registry.db.garbage import LinkFacts, ManifestFacts
 from registry.jobs.collect import LEASE_S, NAME
-from registry.jobs.runner import Lease, LeaseLost, Paused
+from registry.jobs.runner import LeaseLost, Paused
 from registry.main import Opened
 from registry.services.collection import Collected, Collector, Explained, explain
 from registry.services.maintenance import Maintenance
 from registry.services.retention import Keeper, Rules, rules_of
 from registry.setting_types import DurationOrNone
+from registry.settings import Settings
 
 EXAMPLES = examples(
     "stowage gc --dry-run",
@@ -32,7 +32,6 @@ EXAMPLES = examples(
     "stowage gc --now",
     "stowage gc --now --grace 0s --window 0s",
 )
-_LOOK_S = 0.5
 _MOST = 1_000_000
 _CAUSES = {
     Cause.UPLOADED: "nothing has referred to it since it was uploaded or mounted",
@@ -96,36 +95,51 @@ def gc(
     settings = registry_settings(config, data)
     rules = rules_of(settings, grace_s=grace, window_s=window)
     if dry_run:
-        in_database(settings, lambda database: _show(database, rules, as_json=as_json))
+        in_database(settings, lambda database: _show(database, rules, settings.backup.window, as_json=as_json))
     else:
-        collected, waiting = in_registry(settings, lambda opened: _collect(opened, settings.collection.interval, rules))
-        typer.echo(json.dumps(_counts(collected, waiting)) if as_json else _told(collected))
-        if waiting and not as_json:
+        collected, waiting, held = in_registry(settings, lambda opened: _collect(opened, settings, rules))
+        if as_json:
+            typer.echo(json.dumps(_counts(collected, waiting, held)))
+            return
+        typer.echo(_told(collected))
+        if waiting:
             typer.echo(f"{waiting} more wait for their time: `stowage gc --dry-run` says which, and what keeps them")
+        if held.objects:
+            typer.echo(_told_held(held))
 
 
-async def _collect(opened: Opened, pause_s: int, rules: Rules) -> tuple[Collected, int]:
+async def _collect(opened: Opened, settings: Settings, rules: Rules) -> tuple[Collected, int, Sum]:
     """Collect under the lease that servers take, or end the command with what is wrong.
 
-    Return what was removed, and how many candidates are left. The next run is due `pause_s` seconds later.
+    Return what was removed, how many candidates are left, and what stays for the sake of copies of the database. The
+    next run is due `collection.interval` later.
     """
+    window_s, pause_s = settings.backup.window, settings.collection.interval
     database, resting, progress = opened.database, Maintenance(opened.database), _Progress()
     try:
         await resting.start()
         with shown(lambda: progress.text, sys.stderr):
-            lease = await _lease(database, progress, lambda: resting.on)
-            collector = Collector(database, opened.stores, rules, told=progress.tell)
+            lease = await take_lease(
+                database,
+                NAME,
+                lease_s=LEASE_S,
+                command="stowage gc",
+                waiting=progress.wait,
+                paused=lambda: resting.on,
+            )
+            collector = Collector(database, opened.stores, rules, window_s=window_s, told=progress.tell)
             async with lease.kept():
                 collected = await collector.run(lease.confirm, everything=True)
             await database.write(lambda tx: jobs.finish(tx, NAME, lease.generation, pause_s=pause_s), reserve=True)
             waiting = await candidates.count(database, most=_MOST)
+            held = await _held(database, window_s)
     except LeaseLost:
         fail("another process collects now: this one was held up for too long, and stopped")
     except Paused:
         fail("the registry is read-only for maintenance, and collection rests: `stowage maintenance off` ends that")
     finally:
         await resting.stop()
-    return collected, waiting
+    return collected, waiting, held
 
 
 class _Progress:
@@ -137,23 +151,22 @@ class _Progress:
         """Say what was collected so far."""
         self.text = _told(done)
 
-
-async def _lease(database: Database, progress: _Progress, paused: Callable[[], bool]) -> Lease:
-    """Take the lease, and wait while somebody else has it. Raises Paused."""
-    owner = f"`stowage gc`, process {os.getpid()}"
-    while True:
-        if paused():
-            raise Paused(NAME)
-        generation = await database.write(
-            lambda tx: jobs.take_anyway(tx, NAME, owner=owner, lease_s=LEASE_S), reserve=True
-        )
-        if generation is not None:
-            return Lease(database, NAME, generation, paused, LEASE_S)
-        progress.text = f"waiting: {await jobs.holder(database, NAME)} is collecting"
-        await asyncio.sleep(_LOOK_S)
+    def wait(self, holder: str) -> None:
+        """Say who collects now."""
+        self.text = f"waiting: {holder} is collecting"
 
 
-def _counts(collected: Collected, waiting: int) -> dict[str, int]:
+async def _held(reader: Reader, window_s: int) -> Sum:
+    return await doomed.held(reader, await doomed.limit(reader, window_s=window_s), most=_MOST)
+
+
+def _told_held(held: Sum) -> str:
+    return (
+        f"{held.objects} blobs, {size(held.bytes)}, stay for copies of the database: `stowage backup list` shows them"
+    )
+
+
+def _counts(collected: Collected, waiting: int, held: Sum) -> dict[str, int]:
     return {
         "blobs": collected.objects,
         "bytes": collected.bytes,
@@ -161,6 +174,8 @@ def _counts(collected: Collected, waiting: int) -> dict[str, int]:
         "links": collected.links,
         "repositories": collected.repositories,
         "waiting": waiting,
+        "keptForBackups": held.objects,
+        "keptForBackupsBytes": held.bytes,
     }
 
 
@@ -202,7 +217,7 @@ class _Summary:
         return text
 
 
-async def _show(database: Database, rules: Rules, *, as_json: bool) -> None:
+async def _show(database: Database, rules: Rules, window_s: int, *, as_json: bool) -> None:
     """Print candidates as they are found: there may be many."""
     clock, summary = await jobs.clock(database), _Summary()
     first = True
@@ -218,11 +233,19 @@ async def _show(database: Database, rules: Rules, *, as_json: bool) -> None:
             first = False
         else:
             typer.echo(_sentence(one, due=due))
+    held = await _held(database, window_s)
     if as_json:
-        totals = {"now": summary.now, "later": summary.later, "keptUntagged": summary.kept}
+        totals = {
+            "now": summary.now,
+            "later": summary.later,
+            "keptUntagged": summary.kept,
+            "keptForBackups": {"blobs": held.objects, "bytes": held.bytes},
+        }
         typer.echo(f'], "summary": {json.dumps(totals)}}}')
-    else:
-        typer.echo(str(summary))
+        return
+    typer.echo(str(summary))
+    if held.objects:
+        typer.echo(_told_held(held))
 
 
 def _described(one: Explained, *, due: bool) -> dict[str, Any]:
@@ -234,9 +257,9 @@ def _described(one: Explained, *, due: bool) -> dict[str, Any]:
     return {
         **described,
         "why": _CAUSES[one.candidate.cause],
-        "since": _time(one.candidate.since),
+        "since": shown_time(one.candidate.since),
         "keptBy": None if due else one.verdict.keeper.value,
-        "until": None if due or until is None else _time(until),
+        "until": None if due or until is None else shown_time(until),
         "frees": one.frees,
     }
 
@@ -247,11 +270,6 @@ def _sentence(one: Explained, *, due: bool) -> str:
     what = f"{_KINDS[one.candidate.kind]} {facts.repository}"
     if isinstance(facts, ManifestFacts | LinkFacts):
         what += f"@{facts.digest}"
-    fate = "goes" if due else f"kept: {keeper.value}" + ("" if until is None else f", until {_time(until)}")
-    return (
-        f"{what}: {_CAUSES[one.candidate.cause]}, since {_time(one.candidate.since)}; {fate}; frees {size(one.frees)}"
-    )
-
-
-def _time(microseconds: int) -> str:
-    return datetime.fromtimestamp(microseconds // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    fate = "goes" if due else f"kept: {keeper.value}" + ("" if until is None else f", until {shown_time(until)}")
+    why = f"{_CAUSES[one.candidate.cause]}, since {shown_time(one.candidate.since)}"
+    return f"{what}: {why}; {fate}; frees {size(one.frees)}"

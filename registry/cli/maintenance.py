@@ -1,7 +1,6 @@
 """`stowage maintenance`: make the registry read-only, and writable again."""
 
 import json
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -9,6 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from registry.cli.opened import in_database, registry_settings
 from registry.cli.options import ConfigOption, DataOption, JsonOption, examples, fail
+from registry.cli.times import shown_time
 from registry.db import maintenance
 from registry.db.maintenance import MaintenanceRow
 from registry.db.place import place_of
@@ -110,7 +110,7 @@ def described(found: MaintenanceRow | None) -> dict[str, object]:
         return {"on": False}
     return {
         "on": True,
-        "since": _time(found.since),
+        "since": shown_time(found.since),
         "message": found.message,
         "retryAfterSeconds": found.retry_after,
     }
@@ -121,8 +121,6 @@ def told(found: MaintenanceRow | None) -> str:
     if found is None:
         return "maintenance is off"
     why = f": {found.message}" if found.message else ""
-    return f"maintenance is on since {_time(found.since)}, clients are told to retry after {found.retry_after} s{why}"
-
-
-def _time(microseconds: int) -> str:
-    return datetime.fromtimestamp(microseconds // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return (
+        f"maintenance is on since {shown_time(found.since)}, clients are told to retry after {found.retry_after} s{why}"
+    )

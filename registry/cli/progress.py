@@ -70,14 +70,15 @@ def _watch(line: Callable[[], str], stream: TextIO, done: threading.Event) -> No
 
 
 def _copying(database: Path) -> str:
-    copied = _size_of(*partial_copies(database))
+    copied = size_of(*partial_copies(database))
     if not copied:
         return ""
-    whole = max(copied, _size_of(database))
+    whole = max(copied, size_of(database))
     return f"putting a copy of the database aside: {size(copied)} of {size(whole)}"
 
 
-def _size_of(*files: Path) -> int:
+def size_of(*files: Path) -> int:
+    """Return how many bytes files have together."""
     total = 0
     for file in files:
         try:

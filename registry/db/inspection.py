@@ -8,7 +8,8 @@ from urllib.parse import quote
 
 import pysqlite3 as sqlite3
 
-from registry.db import maintenance, stores
+from registry.db import backups, maintenance, stores
+from registry.db.backups import Backup
 from registry.db.maintenance import MaintenanceRow
 from registry.db.migrate import REVISION
 from registry.db.sqlite_connection import Connection
@@ -28,6 +29,7 @@ class Inspected:
         is_read_only: whether the database itself is, like PostgreSQL's standbys.
         connections: how many its server takes; None for a file.
         imported: stores of other registries that blobs lie in.
+        backups: copies that are recorded in a file, and attempts that failed.
     """
 
     revision: str | None
@@ -35,6 +37,7 @@ class Inspected:
     is_read_only: bool = False
     connections: int | None = None
     imported: tuple[Store, ...] = ()
+    backups: tuple[Backup, ...] = ()
 
     @property
     def is_older(self) -> bool:
@@ -64,11 +67,12 @@ def inspect(path: Path) -> Inspected:
         row = raw.execute("SELECT version_num FROM alembic_version").fetchone() if "alembic_version" in tables else None
         found = asyncio.run(maintenance.find(Connection(raw))) if "maintenance" in tables else None
         imported = asyncio.run(stores.in_use(Connection(raw))) if "stores" in tables else []
+        copies = asyncio.run(backups.every(Connection(raw))) if "backups" in tables else []
     except sqlite3.Error as error:
         raise Unavailable(f"the database {path} can't be read: {error}") from error
     finally:
         raw.close()
-    return Inspected(None if row is None else str(row[0]), found, imported=tuple(imported))
+    return Inspected(None if row is None else str(row[0]), found, imported=tuple(imported), backups=tuple(copies))
 
 
 def mark_of(path: Path) -> str:

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from registry.db.reserve import is_full
 from registry.errors import NoSpace, Unavailable
 
-REVISION = "0006"
+REVISION = "0007"
 """The schema that this version needs: the newest in `registry.db.migrations`."""
 
 _PARTIAL = ".partial"
@@ -100,6 +100,19 @@ def _migrate(path: Path) -> Migrated:
     copy = None if before is None else _put_aside(path, before)
     upgrade.upgrade(path)
     return Migrated(before, REVISION, copy)
+
+
+def migrate_copy(path: Path) -> None:
+    """Bring a copy that nobody else uses to this version's schema. Raises Unavailable: it can't be."""
+    try:
+        before = _revision_of(path)
+        if before != REVISION:
+            upgrade = importlib.import_module("registry.db.upgrade")
+            upgrade.check_known(before)
+            upgrade.upgrade(path)
+    except (sqlite3.Error, DBAPIError) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        raise Unavailable(f"{path} can't be migrated: {cause}") from error
 
 
 def _revision_of(path: Path) -> str | None:

@@ -212,7 +212,8 @@ candidates = Table(
     sqlite_with_rowid=False,
 )
 
-# Keys of objects whose row is gone and whose bytes are about to be. No blob ever gets such a key.
+# Keys of objects whose row is gone and whose bytes are about to be. No blob ever gets such a key. `backup`: the newest
+# of `backups` when the row went; those up to it may name the key.
 doomed = Table(
     "doomed",
     metadata,
@@ -220,8 +221,26 @@ doomed = Table(
     Column("key", Name, nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("since", BigInteger, nullable=False),
+    Column("backup", BigInteger, nullable=False, server_default=text("0")),
     PrimaryKeyConstraint("store", "key"),
+    Index(None, "store", "backup", "key"),
     sqlite_with_rowid=False,
+)
+
+# Copies of this database, and marks that stand for copies made by other tools. `kind`: 0 a copy, 1 a mark, 2 an attempt
+# that failed, which keeps nothing. While a row is there, and until `kept_until`, bytes stay that were doomed after it
+# came. Ids are never used twice. `size`: of a copy that is whole and safe; null before.
+backups = Table(
+    "backups",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("kind", SmallInteger, nullable=False),
+    Column("made_at", BigInteger, nullable=False),
+    Column("kept_until", BigInteger),
+    Column("size", BigInteger),
+    Column("error", Text),
+    sqlite_autoincrement=True,
 )
 
 # What happened, written in the transaction that made it happen. Ids are never used twice. Its age needs no index: the

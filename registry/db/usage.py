@@ -40,11 +40,17 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What all repositories hold together: each blob counts once. `doomed`: bytes without a row, not deleted yet."""
+    """What all repositories hold together: each blob counts once.
+
+    Attributes:
+        doomed: bytes without a row, not deleted yet.
+        held: those of them that stay for the sake of copies of the database.
+    """
 
     blobs: int
     total: int
     doomed: int
+    held: int
 
 
 def _sum(column: ColumnElement[int]) -> ColumnElement[int]:
@@ -74,8 +80,13 @@ async def of_repository(reader: Reader, name: str) -> Usage:
     return Usage(name, count, int(total), int(alone), manifest_count, int(manifest_bytes), tag_count)
 
 
-async def stored(reader: Reader) -> Stored:
-    """Return what all repositories hold together. Reads every blob's row."""
+async def stored(reader: Reader, *, window_s: int) -> Stored:
+    """Return what all repositories hold together. Reads every blob's row.
+
+    Args:
+        window_s: how far back the database may be recovered, in seconds.
+    """
     [(count, total)] = await reader.all(_STORED)
-    _, waiting = await doomed.total(reader)
-    return Stored(count, int(total), waiting)
+    waiting = await doomed.total(reader)
+    held = await doomed.held(reader, await doomed.limit(reader, window_s=window_s), most=waiting.objects)
+    return Stored(count, int(total), waiting.bytes, held.bytes)

@@ -9,7 +9,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from registry.db import candidates, scrub, uploads
+from registry.db import candidates, doomed, scrub, uploads
+from registry.db.doomed import Sum
 from registry.errors import Unavailable
 from registry.http.context import Context
 from registry.http.proxies import Network, parse_address
@@ -48,6 +49,7 @@ class MetricsPage:
         with suppress(Unavailable):
             for name, count in _COUNTED.items():
                 counts[name] = await count(self._context.database, most=MOST)
+            counts["backup_held_bytes"] = (await self._held()).bytes
         accept = request.headers.get("accept", "")
         text, content_type = await asyncio.to_thread(self._render, accept, counts)
         return Response(text, headers={"content-type": content_type, "cache-control": "no-store"})
@@ -62,6 +64,11 @@ class MetricsPage:
             maintenance=self._context.maintenance.on,
         )
         return rendered
+
+    async def _held(self) -> Sum:
+        database = self._context.database
+        limit = await doomed.limit(database, window_s=self._context.settings.backup.window)
+        return await doomed.held(database, limit, most=MOST)
 
     def _may_read(self, request: Request) -> bool:
         """Say whether the client is near enough.

@@ -27,6 +27,14 @@ class Paused(Exception):
     """Jobs are to rest: what is left of this one is done later."""
 
 
+class NotYet(Exception):
+    """There is nothing to do, and it is looked again sooner than the job is due: after `seconds`."""
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(f"again in {seconds} s")
+        self.seconds = seconds
+
+
 def _never() -> bool:
     return False
 
@@ -78,7 +86,8 @@ class Job:
     """What to do every `every_s` seconds. `work` returns what it did, for the log; empty if there was nothing.
 
     `age_s`: it removes what is older than so many seconds, and is left alone for as long after a clock jumped.
-    `lease_s`: how long after its process was killed another may go on.
+    `lease_s`: how long after its process was killed another may go on. `retry_s`: how long after a failure it is tried
+    again; without, once its lease is over.
     """
 
     name: str
@@ -86,6 +95,7 @@ class Job:
     work: Callable[[Lease], Awaitable[str]]
     age_s: int = 0
     lease_s: int = _LEASE_S
+    retry_s: int = 0
 
 
 class JobRunner:
@@ -163,10 +173,16 @@ class JobRunner:
                 done = await job.work(lease)
         except Paused:
             done, pause_s = "paused for maintenance", 0
+        except NotYet as later:
+            done, pause_s = "", later.seconds
         except LeaseLost:
             raise
         except Exception:
             self._record(job.name, time.monotonic() - began, False)
+            if job.retry_s:
+                await self._database.write(
+                    lambda tx: jobs.finish(tx, job.name, generation, pause_s=job.retry_s), reserve=True
+                )
             raise
         else:
             self._record(job.name, time.monotonic() - began, True)

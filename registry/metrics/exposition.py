@@ -19,11 +19,13 @@ PREFIX = "stowage_"
 Counts = Mapping[str, int]
 """How many there are of each, without the prefix; what nobody could count is left out."""
 
+_MOST = "100000 are as many or more"
 _COUNTED = {
-    "upload_sessions": "Uploads begun and neither finished nor cancelled",
-    "collection_candidates": "What nothing may need any more and collection has not removed",
-    "blobs_quarantined": "Blobs that were found damaged and are not served until they are pushed again",
-    "blobs_unverified": "Blobs whose bytes were never compared with their digests",
+    "upload_sessions": f"Uploads begun and neither finished nor cancelled; {_MOST}",
+    "collection_candidates": f"What nothing may need any more and collection has not removed; {_MOST}",
+    "blobs_quarantined": f"Blobs that were found damaged and are not served until they are pushed again; {_MOST}",
+    "blobs_unverified": f"Blobs whose bytes were never compared with their digests; {_MOST}",
+    "backup_held_bytes": "Blobs that nothing names but copies of the database; of more than 100000 blobs a part",
 }
 
 
@@ -55,7 +57,7 @@ class _Collector(Collector):
         for family, start in self._board.layout.families.values():
             yield _metric(family, totals[start : start + family.size])
         for name, meaning in _COUNTED.items():
-            gauge = GaugeMetricFamily(f"{PREFIX}{name}", f"{meaning}; 100000 are as many or more.")
+            gauge = GaugeMetricFamily(f"{PREFIX}{name}", f"{meaning}.")
             if (count := self._counts.get(name)) is not None:
                 gauge.add_metric([], count)
             yield gauge

@@ -34,6 +34,7 @@ class MeasuredDriver:
         self.close = driver.close
         self.remove_upload = driver.remove_upload
         self.address = driver.address
+        self.attic = driver.attic
 
     @property
     def name(self) -> str:

@@ -1,7 +1,8 @@
 """Collection: looking at what is queued, removing what nothing keeps, and deleting its bytes.
 
 Rows go first, in transactions that ask again whether anything keeps them. The key of a blob whose last row goes is
-doomed in the same transaction; only then its object is deleted, and then the key is forgotten. Whatever ends this in
+doomed in the same transaction; only then its object is deleted, once no copy of the database that is kept may name it,
+and then the key is forgotten. Whatever ends this in
 between, the next run goes on from there. `docs/decisions/014-collection.md`.
 """
 
@@ -75,6 +76,7 @@ class Collector:
 
     Args:
         rate: most manifests and objects a second; 0 for no bound.
+        window_s: how far back the database may be recovered, in seconds: objects stay for so long after their rows.
         told: called whenever more was removed, with what was so far in this run.
 
     Attributes:
@@ -89,12 +91,14 @@ class Collector:
         rules: Rules,
         *,
         rate: int = 0,
+        window_s: int = 0,
         told: Callable[[Collected], None] | None = None,
     ) -> None:
         self._database = database
         self._stores = stores
         self._rules = rules
         self._rate = rate
+        self._window_s = window_s
         self._told = told
         self.objects = 0
         self.bytes = 0
@@ -209,10 +213,12 @@ class Collector:
             raise failure
 
     async def _delete_from(self, store: str, check: Check, done: Collected) -> StorageError | None:
-        after = ""
+        after: DoomedKey | None = None
         failure: StorageError | None = None
-        while keys := await doomed.page(self._database, store, after=after, limit=self._batch):
-            began, after = time.monotonic(), keys[-1].key
+        # What becomes of copies of the database meanwhile changes nothing: a new one names none of these keys.
+        may_go = await doomed.limit(self._database, window_s=self._window_s)
+        while keys := await doomed.page(self._database, store, may_go, after=after, limit=self._batch):
+            began, after = time.monotonic(), keys[-1]
             deleted, failed = await self._delete(store, keys)
             failure = failed or failure
             await self._forget(store, deleted, check)

@@ -195,7 +195,9 @@ class Fsck:
             return
         store = self._own.name
         keys = [one.name for one in found]
-        known = await blobs.known_keys(self._database, store, keys) | await doomed.known(self._database, store, keys)
+        known = await blobs.known_keys(self._database, store, keys) | await doomed.known_keys(
+            self._database, store, keys
+        )
         for one in found:
             if one.name in known:
                 continue

@@ -157,7 +157,7 @@ def test_what_is_told_of_requests(fresh_server: ServerFactory, connect: Connect)
     assert told.value("cache_hits_total") + told.value("cache_misses_total") == 2
     assert told.value("http_requests_in_progress") == 1  # the scrape itself
     assert told.value("process_resident_memory_bytes", process="worker-1") > 10_000_000
-    jobs = {"orphans", "stale-uploads", "old-events", "collection", "scrub"}
+    jobs = {"orphans", "stale-uploads", "old-events", "collection", "backup", "scrub"}
     assert told.labels("job_failures_total", "name") == jobs
     eventually(lambda: Scrape.of(server.url).value("job_duration_seconds_count", name="orphans") == 1, PATIENCE)
     assert Scrape.of(server.url).value("job_last_success_timestamp_seconds", name="orphans") > 1_700_000_000

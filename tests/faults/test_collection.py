@@ -29,6 +29,7 @@ SETTINGS = {
     "STOWAGE_COLLECTION__INTERVAL": "1s",
     "STOWAGE_HISTORY__WINDOW": "0s",
     "STOWAGE_UPLOADS__EXPIRE": "1s",
+    "STOWAGE_BACKUP__ENABLED": "false",  # a copy of the database keeps what it names
 }
 
 
