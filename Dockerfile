@@ -15,11 +15,14 @@ COPY requirements/runtime.txt requirements/runtime.txt
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     /opt/stowage/bin/pip install --quiet --require-hashes -r requirements/runtime.txt
 COPY . .
-# What only building needs goes, then the tests that packages carry, and the debugging symbols (a third of all) if there
-# is `strip`. The last line shows that it still runs.
+# What only building needs goes, then the tests that packages carry, what boto3 knows of services other than S3 and
+# those that credentials come from, and the debugging symbols (a third of all) if there is `strip`. The last line shows
+# that it still runs.
 RUN /opt/stowage/bin/pip install --quiet --no-index --no-build-isolation --no-deps . \
     && /opt/stowage/bin/pip uninstall --quiet --yes setuptools wheel pip \
     && find /opt/stowage -type d \( -name test -o -name tests -o -name testing \) -prune -exec rm -rf {} + \
+    && find /opt/stowage -path '*/boto*/data/*' -prune -type d ! -name s3 ! -name sts ! -name 'sso*' ! -name signin \
+        -exec rm -rf {} + \
     && if command -v strip; then find /opt/stowage -name '*.so*' -type f -exec strip --strip-debug {} +; fi \
     && /opt/stowage/bin/stowage --version
 

@@ -1,7 +1,7 @@
 # What a developer, an operator in a checkout, and continuous integration run. `make help` lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-long coverage lint bench conformance lock clean _tools
+.PHONY: help setup run test test-fleet test-long coverage lint bench conformance lock clean _tools
 
 PYTHON_BIN := .venv/bin
 TOOLS := $(abspath $(or $(STOWAGE_TOOLS),.tools))
@@ -11,6 +11,11 @@ ARGS ?=
 # Processes that run tests side by side; 0: one after the other, which disturbs what waits for a moment the least.
 PROCESSES ?= 0
 SPREAD = --numprocesses=$(PROCESSES) --dist=loadgroup
+# Tests on the other backend wait for nothing exactly, and for their servers most of the time: so side by side.
+FLEET_PROCESSES ?= 3
+FLEET_TESTS = tests/api $(if $(STOWAGE_LONG),tests/conformance tests/faults)
+FLEET = echo "test: pytest on PostgreSQL and S3"; STOWAGE_TEST_DATABASE=postgresql STOWAGE_TEST_STORAGE=s3 \
+	$(PYTHON_BIN)/python -m pytest --numprocesses=$(FLEET_PROCESSES) --dist=loadgroup -p no:cacheprovider
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -21,9 +26,16 @@ setup: ## make .venv with all that running the server needs
 run: setup ## serve on 127.0.0.1:5000 with data in ./data (ARGS= more arguments for `stowage serve`)
 	@exec $(PYTHON_BIN)/stowage serve $(ARGS)
 
+# Tests start hundreds of servers and commands: what those import is compiled once.
+test test-fleet coverage: export PYTHONDONTWRITEBYTECODE :=
+
 test: lint _tools ## install what tests need, check the code, run all tests (ARGS= for pytest: some of them; PROCESSES=2 side by side)
 	@echo "test: pytest"
 	@$(PYTHON_BIN)/python -m pytest $(SPREAD) $(ARGS)
+	@$(if $(ARGS),,$(FLEET) $(FLEET_TESTS))
+
+test-fleet: lint _tools ## run the API's tests with PostgreSQL and S3 instead of SQLite and a folder, as `make test` does too (ARGS= others)
+	@$(FLEET) $(or $(ARGS),$(FLEET_TESTS))
 
 # Measured in the servers that tests start too, which take twice their CPU time then: so not in every run.
 coverage: lint _tools ## run all tests and measure which lines and branches they reach (build/coverage/index.html)

@@ -95,6 +95,11 @@ class ForeignDriver:
         """True: there are no uploads that anybody could fight over."""
         return True
 
+    @property
+    def attic(self) -> NoAttic:
+        """Where files that are no content are kept."""
+        return self._attic
+
     async def uploads(self) -> AsyncIterator[StoredObject]:
         """List nothing: uploads there are the other registry's."""
         none: tuple[StoredObject, ...] = ()
@@ -148,11 +153,6 @@ class DistributionDriver(ForeignDriver):
     def redirects(self) -> bool:
         """False: the folder is this machine's."""
         return False
-
-    @property
-    def attic(self) -> NoAttic:
-        """Where files that are no content are kept."""
-        return self._attic
 
     async def start(self) -> None:
         """Like `check`."""

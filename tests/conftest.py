@@ -14,6 +14,7 @@ from registry.db.connection import Database
 from registry.db.migrate import migrate_sqlite
 from tests.support import databases
 from tests.support.databases import DIALECTS, Place
+from tests.support.fleet import Fleet
 from tests.support.server import Connect, Server, ServerFactory, new_client
 
 # How long an example takes says what else the machine does, and nothing about what is tested.
@@ -34,6 +35,13 @@ def anyio_backend() -> str:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A running server with default settings, shared by all tests: use `repository` for a name of your own."""
     with Server(tmp_path_factory.mktemp("stowage")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """Three replicas behind nginx, shared by all tests: nobody ends one of them."""
+    with Fleet(tmp_path_factory.mktemp("fleet")) as running:
         yield running
 
 
@@ -108,7 +116,13 @@ def pytest_runtest_makereport(
     report = yield
     if report.failed and isinstance(item, pytest.Function):
         for value in item.funcargs.values():
-            for used in value.servers if isinstance(value, ServerFactory) else [value]:
+            for used in _servers_of(value):
                 if isinstance(used, Server):
                     report.sections.append((f"log of {used.url}", used.log_tail()))
     return report
+
+
+def _servers_of(value: object) -> list[object]:
+    if isinstance(value, ServerFactory):
+        return [*value.servers]
+    return [*value.replicas] if isinstance(value, Fleet) else [value]

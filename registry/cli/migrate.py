@@ -6,6 +6,7 @@ import typer
 
 from registry.cli.options import ConfigOption, DataOption, examples, fail, settings_of
 from registry.cli.progress import shown_copying
+from registry.db.migrate import REVISION
 from registry.db.place import place_of
 from registry.errors import Unavailable
 
@@ -28,6 +29,9 @@ def migrate(config: ConfigOption = None, data: DataOption = None) -> None:
             done = place.migrate()
     except Unavailable as error:
         fail(str(error))
+    if done.after > REVISION:
+        typer.echo(f"{place.name} has schema {done.after}, which a newer version made: this one works with it")
+        return
     if done.before == done.after:
         typer.echo(f"{place.name} has schema {done.after} already")
         return

@@ -121,6 +121,8 @@ def _prepare(settings: Settings) -> Migrated:
         done = prepare(settings)
     if done.copy is not None:
         _logger.info("schema %s became %s; the database as it was is in %s", done.before, done.after, done.copy)
+    if done.after > REVISION:
+        _logger.warning("a newer version made the schema, %s; this one, of %s, works with it", done.after, REVISION)
     return done
 
 

@@ -11,6 +11,7 @@ from registry.db.maintenance import MaintenanceRow
 from registry.db.migrate import REVISION, Migrated
 from registry.db.postgresql import IDENTITY, STANDBY, mark_from
 from registry.db.postgresql_connection import FAILURES, PostgresTransaction, Raw, Target, connect, refusal
+from registry.db.tables import metadata
 from registry.errors import Unavailable
 
 T = TypeVar("T")
@@ -18,16 +19,22 @@ T = TypeVar("T")
 _LOCK = 0x53746F77616765  # "Stowage": any number would do that others don't use
 # Not to_regclass(), which may not see what others have made since this transaction began.
 _IS_THERE = "SELECT count(*) > 0 FROM pg_class WHERE relname = $1 AND relkind = 'r' AND pg_table_is_visible(oid)"
+_COLUMNS = """
+    SELECT table_name, column_name, is_nullable = 'NO' AND column_default IS NULL AND is_identity = 'NO'
+        AND is_generated = 'NEVER'
+    FROM information_schema.columns WHERE table_schema = current_schema()"""
 _FOR_EVER_S = 7 * 86400.0
 
 
 def migrate(target: Target) -> Migrated:
     """Make the tables or bring them to this version's schema, in one transaction.
 
-    Replicas that start together wait for each other, and the first one does it. Nothing is put aside.
+    Replicas that start together wait for each other, and the first one does it. Nothing is put aside. A newer schema
+    is left as it is, if it still has all that this version needs: replicas of the version before may be started again
+    until the last of them was replaced.
 
     Raises:
-        Unavailable: the database can't be reached or changed, or its schema is newer than this version knows.
+        Unavailable: the database can't be reached or changed, or a newer version changed its schema too much.
     """
     return asyncio.run(_on(target, _migrate))
 
@@ -68,11 +75,30 @@ async def _migrate(raw: Raw) -> Migrated:
     before = await _revision(raw)
     if before == REVISION:
         return Migrated(before, before, None)
+    if before is not None and before > REVISION:
+        await _check_newer(raw, before)
+        return Migrated(before, before, None)
     # Alembic takes a fifth of a second to import, which a server that starts with its own schema has better uses for.
     upgrade = importlib.import_module("registry.db.upgrade")
     upgrade.check_known(before)
     await raw.execute(upgrade.as_text(before), timeout=_FOR_EVER_S)
     return Migrated(before, REVISION, None)
+
+
+async def _check_newer(raw: Raw, revision: str) -> None:
+    """Raise Unavailable unless this version can work with what a newer one made of the schema: it was expanded only."""
+    found: dict[str, dict[str, bool]] = {}
+    for table, column, must_be_given in await raw.fetch(_COLUMNS):
+        found.setdefault(table, {})[column] = must_be_given
+    for table in metadata.sorted_tables:
+        known, there = set(table.columns.keys()), found.get(table.name, {})
+        missing = sorted(known - there.keys())
+        unknown = sorted(column for column in there.keys() - known if there[column])
+        if missing or unknown:
+            why = f"{table.name}.{(missing or unknown)[0]} {'is gone' if missing else 'must be given now'}"
+            raise Unavailable(
+                f"it has schema {revision}, which this version can't work with ({why}): run a newer version of stowage"
+            )
 
 
 async def _inspect(raw: Raw) -> Inspected:

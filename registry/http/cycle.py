@@ -18,6 +18,7 @@ from registry.http.zerocopy import ZERO_COPY_SEND, FileCutShort, FileSend, Flow,
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 _JOINED_BYTES = 64 * 1024
+_AWAITED_S = 0.5
 _CLIENT_GONE = {errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.ENOTCONN}
 _NO_LENGTH = -1  # the body is sent in chunks, each with its own length
 
@@ -273,6 +274,8 @@ class Cycle:
             return
         kind = message["type"]
         if kind == "http.response.start" and not self.response_started:
+            if 0 < self._body_left <= HIGH_WATER_LIMIT and not self._expect_continue:
+                await self._take_rest()
             self._start(message["status"], message.get("headers", ()))
             return
         if not self.response_started or self.response_complete:
@@ -285,6 +288,16 @@ class Cycle:
             raise RuntimeError(f"the message {kind!r} is unknown")
         if not message.get("more_body", False) and not self.disconnected:
             self._complete()
+
+    async def _take_rest(self) -> None:
+        """Wait for the little that is left of the body: nginx ends a client's connection if it was answered sooner."""
+        late = asyncio.get_running_loop().call_later(_AWAITED_S, self.take_end)
+        while self.more_body and not self.disconnected:
+            self._parts, self._part_bytes = [], 0
+            self._flow.resume_reading()
+            self.message_event.clear()
+            await self.message_event.wait()
+        late.cancel()
 
     def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Prepare the head. It leaves with the first of the body."""

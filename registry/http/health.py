@@ -60,7 +60,7 @@ class Readiness:
     async def look(self) -> dict[str, Any]:
         """Run every check, at once."""
         checks = {
-            "database": self._context.database.check,
+            "database": self._check_database,
             "storage": self._context.driver.check,
             "imported": self._context.stores.check_imported,
         }
@@ -69,6 +69,11 @@ class Readiness:
         is_ready = set(answers) == {OK}
         state = {"maintenance": self._context.maintenance.on, "data": self._context.database.mark()}
         return {"ready": is_ready, **found, **self._about, **state}
+
+    async def _check_database(self) -> None:
+        await self._context.database.check()
+        # A worker that was started without its database refuses writes until it knows whether there is maintenance.
+        await self._context.maintenance.learn()
 
     async def _answer(self, name: str, check: Callable[[], Awaitable[None]]) -> str:
         task = self._running.get(name)

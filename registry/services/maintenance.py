@@ -48,6 +48,11 @@ class Maintenance:
             why = f": {self.row.message}" if self.row.message else ""
             raise ReadOnly(f"the registry is read-only for maintenance{why}", retry_after=self.row.retry_after)
 
+    async def learn(self) -> None:
+        """Look now, if the database could not be asked since the start. Raises Unavailable."""
+        if not self._known:
+            await self._look()
+
     async def start(self) -> None:
         """Look once, then every half second in a task of its own."""
         await self._try_to_look()

@@ -2,7 +2,6 @@
 
 import os
 import random
-from pathlib import Path
 
 import httpx
 import pytest
@@ -226,13 +225,6 @@ def test_parts_put_together_are_the_blob(client: httpx.Client, blob: str) -> Non
     assert b"".join(parts) == CONTENT
 
 
-def stored_file(server: Server, digest: str) -> Path:
-    """The file that holds a blob's bytes: its name has the digest in it."""
-    found = [file for file in server.data.rglob(f"*{digest.partition(':')[2]}*") if file.is_file()]
-    assert len(found) == 1, found
-    return found[0]
-
-
 @pytest.mark.parametrize("damage", ["removed", "truncated", "grown"])
 @pytest.mark.parametrize("size", [1000, 200_000])
 def test_a_blob_whose_file_was_damaged_is_gone_until_it_is_pushed_again(
@@ -240,7 +232,7 @@ def test_a_blob_whose_file_was_damaged_is_gone_until_it_is_pushed_again(
 ) -> None:
     content = random_bytes(size)
     path = f"/v2/{repository}/blobs/{push_blob(client, repository, content)}"
-    file = stored_file(server, digest_of(content))
+    file = server.object_of(digest_of(content))
     if damage == "removed":
         file.unlink()
     else:
@@ -258,7 +250,7 @@ def test_a_damaged_blob_is_restored_by_a_push_to_another_repository(
 ) -> None:
     content = random_bytes(1000)
     digest = push_blob(client, f"{repository}/one", content)
-    stored_file(server, digest).unlink()
+    server.object_of(digest).unlink()
     push_blob(client, f"{repository}/two", content)
     for part in ("one", "two"):
         assert pull_blob(client, f"{repository}/{part}", digest) == content
@@ -267,7 +259,7 @@ def test_a_damaged_blob_is_restored_by_a_push_to_another_repository(
 def test_a_damaged_blob_is_not_mounted(server: Server, client: httpx.Client, repository: str) -> None:
     content = random_bytes(1000)
     digest = push_blob(client, f"{repository}/one", content)
-    stored_file(server, digest).unlink()
+    server.object_of(digest).unlink()
     query = {"mount": digest, "from": f"{repository}/one"}
     assert client.post(f"/v2/{repository}/two/blobs/uploads/", params=query).status_code == 202
 
@@ -282,7 +274,7 @@ def test_a_file_cut_short_while_it_is_sent_aborts_the_transfer(
         status, headers = connection.head()
         assert (status, headers["content-length"]) == (200, str(len(content)))
         begun = connection.read(64 * 1024)
-        os.truncate(stored_file(server, digest), 16 * MIB)
+        os.truncate(server.object_of(digest), 16 * MIB)
         try:
             rest = connection.read()
         except ConnectionResetError:
@@ -296,7 +288,7 @@ def test_the_same_bytes_pushed_twice_are_one_file(server: Server, client: httpx.
     content = random_bytes(5000)
     for part in ("one", "two", "one"):
         push_blob(client, f"{repository}/{part}", content)
-    assert stored_file(server, digest_of(content)).stat().st_size == len(content)
+    assert server.object_of(digest_of(content)).stat().st_size == len(content)
 
 
 def test_a_small_blob_that_was_pulled_is_gone_when_it_is_deleted(client: httpx.Client, repository: str) -> None:
@@ -322,8 +314,7 @@ def test_a_small_blob_whose_bytes_came_damaged_is_not_kept_so(
 ) -> None:
     content = random_bytes(100)
     digest = push_blob(client, repository, content)
-    encoded = digest.partition(":")[2]
-    (file,) = (server.data / "storage" / "blobs" / "sha256" / encoded[:2]).glob(f"{encoded}-*")
+    file = server.object_of(digest)
     file.write_bytes(bytes(100))
     for _ in range(4):  # a disk that answers wrong: serving does not hash, so nobody can tell
         assert client.get(f"/v2/{repository}/blobs/{digest}", headers={"connection": "close"}).content == bytes(100)

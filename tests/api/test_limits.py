@@ -230,13 +230,12 @@ def test_heads_are_bounded_by_the_settings(narrow: Server) -> None:
 def test_open_sessions_are_bounded_for_each_repository(narrow: Server, connect: Connect, repository: str) -> None:
     client, other = connect(narrow), f"{repository}/other"
     locations = [start_upload(client, repository) for _ in range(3)]
-    uploads = narrow.data / "storage" / "uploads"
-    files = sorted(uploads.rglob("*"))
+    stored = sorted(narrow.stored.all())
     for _ in range(2):
         response = client.post(f"/v2/{repository}/blobs/uploads/")
         assert_error(response, 429, "TOOMANYREQUESTS")
         assert "3 open uploads" in response.text and "DELETE" in response.text and "retry-after" in response.headers
-    assert sorted(uploads.rglob("*")) == files  # nothing is left of a refused one
+    assert sorted(narrow.stored.all()) == stored  # nothing is left of a refused one
     start_upload(client, other)  # others are not concerned
     content = random_bytes()
     whole = client.post(f"/v2/{repository}/blobs/uploads/", params={"digest": digest_of(content)}, content=content)

@@ -196,6 +196,11 @@ def tree(folder: Path) -> list[tuple[str, bool, int]]:
     )
 
 
+def everything(server: Server) -> tuple[list[tuple[str, bool, int]], list[str]]:
+    """What is in the server's folder and in its storage."""
+    return tree(server.data), sorted(server.stored.all())
+
+
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server deep in a folder that nobody else uses."""
@@ -264,7 +269,7 @@ def test_no_name_leads_out_of_the_folder(alone: Server, name: str) -> None:
 
 def test_what_is_refused_leaves_nothing(alone: Server, connect: Connect) -> None:
     client = connect(alone)
-    before, listed = tree(alone.data), client.get("/v2/_catalog").json()
+    before, listed = everything(alone), client.get("/v2/_catalog").json()
     image = new_image()
     wrong = digest_of(b"other")
     for response in [
@@ -292,13 +297,13 @@ def test_what_is_refused_leaves_nothing(alone: Server, connect: Connect) -> None
     ):
         assert 400 <= put.status_code < 500, put.text
     assert client.get(session).status_code == 404  # the wrong digest ended it
-    assert tree(alone.data) == before
+    eventually(lambda: everything(alone) == before)  # a bucket is tidied up after the answer
     assert client.get("/v2/_catalog").json() == listed
 
 
 def test_a_request_cut_off_anywhere_leaves_nothing(alone: Server, connect: Connect) -> None:
     client = connect(alone)
-    before, listed = tree(alone.data), client.get("/v2/_catalog").json()
+    before, listed = alone.stored.uploads(), client.get("/v2/_catalog").json()
     content = b"some" * 50
     request = f"POST /v2/cut/blobs/uploads/?digest={digest_of(content)} HTTP/1.1\r\nHost: a\r\n"
     whole = f"{request}Content-Length: {len(content)}\r\n\r\n".encode() + content
@@ -307,9 +312,8 @@ def test_a_request_cut_off_anywhere_leaves_nothing(alone: Server, connect: Conne
             connection.send(whole[:end])
             if end % 2:
                 connection.reset()
-    known = {path for path, *_ in before}
     # A worker may still have to hear of the last one's end.
-    eventually(lambda: not [path for path, *_ in tree(alone.data) if "uploads" in path and path not in known])
+    eventually(lambda: not set(alone.stored.uploads()) - set(before))
     assert client.get("/v2/_catalog").json() == listed
 
 

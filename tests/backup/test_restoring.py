@@ -18,6 +18,7 @@ from tests.backup.contents import pulled
 from tests.cli.commands import printed, refused, stowage
 from tests.factories import digest_of, push_blob, push_image
 from tests.support.s3 import S3Server, server_settings
+from tests.support.schemas import take_back
 from tests.support.scrape import Scrape
 from tests.support.server import ROOT, Connect, Server, ServerFactory, new_client
 
@@ -266,21 +267,12 @@ def test_an_older_copy_is_migrated(fresh_server: ServerFactory, connect: Connect
     server.stop()
     older = tmp_path / "older"
     shutil.copyfile(server.data / "stowage.sqlite3", older)
-    place = Server(tmp_path / "older-server")
-    shutil.copyfile(older, place.data / "stowage.sqlite3")
-    place.sql(way_back_to_0005())
-    told = restore(server, str(place.data / "stowage.sqlite3"))
+    take_back(older, "0003")
+    told = restore(server, str(older))
     assert told["missing"] == []
     server.start()
     assert pulled(client) == before
     printed("backup", "--data", str(server.data))
-
-
-def way_back_to_0005() -> str:
-    return (
-        "DROP TABLE backups; DROP INDEX ix_doomed_store_backup_key; ALTER TABLE doomed DROP COLUMN backup; "
-        "UPDATE alembic_version SET version_num = '0005'"
-    )
 
 
 @pytest.mark.parametrize("moment", ["restoring", "before-restore"])

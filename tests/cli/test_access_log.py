@@ -129,7 +129,7 @@ def test_what_a_line_says(fresh_server: ServerFactory, connect: Connect) -> None
         "method": "POST",
         "path": "/v2/a/b/blobs/uploads/?digest=sha256:00&tag=%0a%22",
         "status": 400,
-        "received": 0,  # refused before it was read
+        "received": 5,  # refused before it was read, and read before that was said
         "sent": len(answer.content),
         "user_agent": evil.replace("\x1b", ""),
     }

@@ -1,8 +1,6 @@
 """The nginx of the compose file: a real one with the shipped configuration, before real servers."""
 
-import os
 import re
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,64 +8,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.clients.tools import find_tool
-from tests.deploy.composed import FOLDER, services
-from tests.support.certificates import make_certificate
+from tests.deploy.composed import services
+from tests.support.balancer import NGINX, REPLICAS, Balancer
 from tests.support.ports import free_port
+from tests.support.served import Connection
 from tests.support.server import ROOT, Server
-
-NGINX = FOLDER / "nginx"
-REPLICAS = ["stowage-1", "stowage-2", "stowage-3"]
-
-
-class Balancer:
-    """nginx with the shipped files, their paths, names and ports replaced by those of a test."""
-
-    def __init__(self, folder: Path, replicas: list[int]) -> None:
-        self.port, tls_port = free_port(), free_port()
-        self._folder = folder
-        self._program = find_tool("nginx")
-        said = subprocess.run([self._program, "-v"], capture_output=True, text=True, check=True).stderr
-        is_old = tuple(map(int, re.findall(r"\d+", said)[:3])) < (1, 25, 1)  # says `http2 on` otherwise
-        tls = {"listen 8443 ssl;": f"listen 127.0.0.1:{tls_port} ssl http2;", "http2 on;": ""} if is_old else {}
-        certificate = make_certificate(folder / "tls")
-        changes = {
-            "/tmp/": f"{folder}/",
-            "/etc/nginx/tls/certificate.pem": str(certificate.certificate),
-            "/etc/nginx/tls/key.pem": str(certificate.key),
-            "/etc/nginx/registry.conf": f"{folder}/registry.conf",
-            "/etc/nginx/conf.d/": f"{folder}/",
-            "/dev/stdout": f"{folder}/access.log",
-            "error_log stderr": f"error_log {folder}/error.log",
-            "listen 8080;": f"listen 127.0.0.1:{self.port};",
-            "worker_processes auto;": "worker_processes 1;",
-            **tls,
-            "listen 8443": f"listen 127.0.0.1:{tls_port}",
-            **{
-                f"server {name}:5000 ": f"server 127.0.0.1:{port} "
-                for name, port in zip(REPLICAS, replicas, strict=True)
-            },
-        }
-        for file in NGINX.glob("*.conf"):
-            text = file.read_text()
-            for what, instead in changes.items():
-                text = text.replace(what, instead)
-            (folder / file.name).write_text(text)
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(self._command(*arguments), capture_output=True, text=True, check=False)
-
-    def start(self) -> subprocess.Popen[bytes]:
-        user = "user root; " if os.geteuid() == 0 else ""  # or its workers could not read this folder
-        return subprocess.Popen(self._command("-g", f"{user}daemon off;"), stdin=subprocess.DEVNULL)
-
-    def served_by(self) -> list[tuple[str, str]]:
-        """For each request the addresses that were asked, and the statuses that they gave."""
-        log = self._folder / "access.log"
-        return re.findall(r"(127\.[\d., :]+\d) ([\d, ]+)$", log.read_text(), re.MULTILINE)
-
-    def _command(self, *arguments: str) -> list[str]:
-        return [str(self._program), "-p", str(self._folder), "-c", str(self._folder / "nginx.conf"), *arguments]
 
 
 @pytest.fixture(scope="module")
@@ -80,27 +25,13 @@ def replicas(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Iterat
 
 @pytest.fixture(scope="module")
 def balancer(tmp_path_factory: pytest.TempPathFactory, replicas: list[int]) -> Iterator[Balancer]:
-    made = Balancer(tmp_path_factory.mktemp("balancer"), replicas)
-    process = made.start()
-    try:
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                httpx.get(f"http://127.0.0.1:{made.port}/", trust_env=False)
-                break
-            except httpx.TransportError:
-                assert process.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
-        yield made
-    finally:
-        process.terminate()
-        process.wait(20)
+    with Balancer(tmp_path_factory.mktemp("balancer"), replicas) as running:
+        yield running
 
 
 @pytest.fixture
 def front(balancer: Balancer) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=f"http://127.0.0.1:{balancer.port}", trust_env=False, timeout=30) as client:
+    with httpx.Client(base_url=balancer.url, trust_env=False, timeout=30) as client:
         yield client
 
 
@@ -140,6 +71,18 @@ def test_locations_are_where_clients_came_from(balancer: Balancer, front: httpx.
     path = f"/v2/{repository}/blobs/uploads/"
     found = [front.post(path, headers=headers).headers["location"].rpartition("/")[0] + "/" for _ in range(4)]
     assert set(found) == {path, f"http://127.0.0.1:{balancer.port}{path}"}
+
+
+def test_who_is_refused_before_the_body_has_come_keeps_the_connection(balancer: Balancer, repository: str) -> None:
+    """nginx would say that it goes on, and end it: the server takes the little that is left before it answers."""
+    body = b"x" * 3000
+    head = f"PUT /v2/{repository}/manifests/.a HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
+    with Connection(balancer.port) as connection:
+        for _ in range(6):
+            connection.send(head.encode())
+            time.sleep(0.05)
+            connection.send(body)
+            assert connection.answer().status == httpx.codes.BAD_REQUEST
 
 
 @pytest.mark.parametrize("target", ["/metrics", "/readyz", "/healthz", "/", "/v2x"])

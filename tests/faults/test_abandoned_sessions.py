@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.factories import push_image, random_bytes
 from tests.support.served import Connection, eventually
@@ -20,6 +21,8 @@ MIB = 1024 * KIB
 MEMORY_GROWTH = 64 * MIB
 """Much more than what is kept of sessions on purpose (the hashes of the last few thousand), much less than a leak of
 10 KiB each."""
+
+PATIENCE = 600  # for a store that is asked for each session whether something of it is left
 
 CONTENT = random_bytes(100 * KIB)
 
@@ -57,6 +60,7 @@ def cut_off(server: Server, location: str, reset: bool) -> None:
             connection.reset()
 
 
+@pytest.mark.timeout(1500)
 def test_abandoned_sessions_cost_nothing_but_their_rows(fresh_server: ServerFactory, connect: Connect) -> None:
     server = fresh_server(STOWAGE_UPLOADS__MAX_SESSIONS=str(SESSIONS), STOWAGE_HTTP__WORKERS="1")
     client = connect(server)
@@ -73,7 +77,9 @@ def test_abandoned_sessions_cost_nothing_but_their_rows(fresh_server: ServerFact
         list(pool.map(lambda at: cut_off(server, begun[at], reset=at % 2 == 0), range(0, len(begun), 25)))
     assert client.post("/v2/abandoned/0/blobs/uploads/").status_code == 429
     assert client.get("/v2/").status_code == 200
-    eventually(lambda: descriptors(server) <= files + 4, seconds=20)
+    # A database and a store that are servers have connections that are kept; each of 400 chunks was cut off.
+    kept = 80 if server.backend() else 4
+    eventually(lambda: descriptors(server) <= files + kept, seconds=20)
     assert memory(server) - held < MEMORY_GROWTH
     assert_sessions_go_on(client, begun)
     expire_all(server, client, begun)
@@ -93,10 +99,9 @@ def expire_all(server: Server, client: httpx.Client, begun: list[str]) -> None:
     server.sql("UPDATE upload_sessions SET updated_at = updated_at - 8 * 86400000000")
     server.sql("UPDATE jobs SET due_at = 0, lease_until = 0")
     server.start()
-    eventually(lambda: client.get(begun[-1]).status_code == 404, seconds=60)
-    eventually(lambda: count_rows(server) == 0, seconds=60)
-    uploads = server.data / "storage" / "uploads"
-    assert [path for path in uploads.rglob("*") if path.is_file()] == []
+    eventually(lambda: client.get(begun[-1]).status_code == 404, seconds=PATIENCE)
+    eventually(lambda: count_rows(server) == 0, seconds=PATIENCE)
+    eventually(lambda: server.stored.uploads() == [], seconds=PATIENCE)
 
 
 def count_rows(server: Server) -> int:

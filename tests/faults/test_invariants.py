@@ -11,8 +11,7 @@ import httpx
 import pytest
 
 from tests.factories import OCI_INDEX, OCI_MANIFEST, descriptor, digest_of, image_manifest, index_manifest
-from tests.support import postgresql
-from tests.support.databases import DIALECTS
+from tests.support.fleet import BACKENDS, shared_backend
 from tests.support.server import Server, new_client
 
 LONG = os.environ.get("STOWAGE_LONG") == "1"
@@ -51,10 +50,10 @@ RULES = {
 }
 
 
-@pytest.fixture(params=DIALECTS)
+@pytest.fixture(params=BACKENDS)
 def servers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Server, Server]]:
-    """Two servers that share database and folder."""
-    settings = {"STOWAGE_DATABASE__URL": postgresql.shared_cluster().create()} if request.param == "postgresql" else {}
+    """Two servers that share database and storage."""
+    settings = shared_backend(request.param)
     one = Server(tmp_path / "a", settings, ("--workers", "1"))
     other = Server(tmp_path / "b", settings, ("--workers", "1", "--data", str(tmp_path / "a" / "data")))
     with one, other:
@@ -148,8 +147,7 @@ def test_whatever_is_done_at_once_the_rules_hold(servers: tuple[Server, Server])
     assert [fault for client in clients for fault in client.faults] == []
     server = servers[0]
     assert {rule: found for rule, sql in RULES.items() if (found := server.sql(sql))} == {}
-    files = {str(file.relative_to(server.data / "storage")) for file in (server.data / "storage").glob("blobs/*/*/*")}
-    assert {key for (key,) in server.sql("SELECT key FROM blobs")} == files
+    assert {key for (key,) in server.sql("SELECT key FROM blobs")} == server.stored.objects().keys()
     assert replayed(server) == {(repository, tag): digest for repository, tag, digest in server.sql(CURRENT)}
 
 

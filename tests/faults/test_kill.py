@@ -122,11 +122,10 @@ def test_the_check_finds_losses(fresh_server: ServerFactory) -> None:
     lost_tags = ledger.known(writer.repository, TAG)
     lost = {kind: list(ledger.known(writer.repository, kind)) for kind in (BLOB, MANIFEST, TAG, REFERRER)}
     back = next(key for key in ledger.keys(writer.repository) if key.kind == BLOB and ledger.possible(key) == {None})
-    objects = {file.name.partition("-")[0]: file for file in (server.data / "storage" / "blobs").rglob("*-*")}
     server.stop()
     (missing, changed, unlinked), (untagged, moved) = lost[BLOB][:3], lost[TAG][:2]
-    objects[missing.name.partition(":")[2]].unlink()
-    file = objects[changed.name.partition(":")[2]]
+    server.object_of(missing.name).unlink()
+    file = server.object_of(changed.name)
     file.write_bytes(bytes(file.stat().st_size))
     find = "SELECT id FROM blobs WHERE digest"
     server.sql(f"UPDATE links SET deleted_at = 1 WHERE blob_id = ({find} = '{unlinked.name}')")

@@ -1,4 +1,4 @@
-"""Two processes on one database and one folder: nothing that matters belongs to either."""
+"""Two processes on one database and one storage: nothing that matters belongs to either."""
 
 import os
 import threading
@@ -9,21 +9,18 @@ import httpx
 import pytest
 
 from storage.digest import digest_bytes
-from tests.support import postgresql
-from tests.support.databases import DIALECTS
+from tests.support.fleet import BACKENDS, shared_backend
 from tests.support.server import Server, new_client
 
 WRITERS = 6
 ROUNDS = 10
 
 
-@pytest.fixture(params=DIALECTS)
+@pytest.fixture(params=BACKENDS)
 def clients(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[httpx.Client, httpx.Client]]:
     """A client of each of two servers that share their data."""
     shared = ("--data", str(tmp_path / "a" / "data"))
-    settings = {}
-    if request.param == "postgresql":
-        settings["STOWAGE_DATABASE__URL"] = postgresql.shared_cluster().create()
+    settings = shared_backend(request.param)
     with (
         Server(tmp_path / "a", settings) as first,
         Server(tmp_path / "b", settings, shared) as second,

@@ -21,7 +21,7 @@ def _candidates() -> Iterator[int]:
     process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     size = (_LAST - _FIRST) // _RUNS
     ports = range(_FIRST + process % _RUNS * size, _FIRST + (process % _RUNS + 1) * size)
-    begin = os.getpid() % size  # where another run, not long ago, did not
+    begin = os.getpid() * 61 % size  # where another run, at the same time or not long ago, does not
     return itertools.cycle([*ports[begin:], *ports[:begin]])
 
 

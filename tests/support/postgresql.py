@@ -96,6 +96,20 @@ class Cluster:
             self._process.wait(60)
             self._process = None
 
+    def suspend(self) -> None:
+        """Have every process of the server stand still, until it is resumed: whoever asks waits."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Have them go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
+        if self._process is not None:
+            for process in (self._process.pid, *_children(self._process.pid)):
+                with suppress(ProcessLookupError):
+                    os.kill(process, number)
+
     def remove(self) -> None:
         """Stop it and remove its folder."""
         self.stop()

@@ -1,6 +1,11 @@
 """An S3 server for tests: versitygw on loopback, with a folder and a port of its own."""
 
+import atexit
+import functools
+import shutil
+import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +17,6 @@ import httpx
 from botocore.config import Config
 
 from tests.support.ports import free_port
-from tests.support.server import ROOT
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -21,7 +25,7 @@ ACCESS_KEY_ID = "stowage-tests"
 SECRET_ACCESS_KEY = "not-a-secret-5b1e"
 REGION = "us-east-1"
 BUCKET = "registry"
-_PROGRAM = ROOT / ".tools/bin/versitygw"
+_PROGRAM = Path(__file__).resolve().parents[2] / ".tools/bin/versitygw"
 
 
 class S3Error(Exception):
@@ -62,6 +66,7 @@ class S3Server:
             raise S3Error(f"versitygw is missing: run scripts/install-test-tools ({_PROGRAM})")
         command = [str(_PROGRAM), "--port", f"127.0.0.1:{self.port}", "--region", REGION, "--keep-alive", "--quiet"]
         command += ["--access", ACCESS_KEY_ID, "--secret", SECRET_ACCESS_KEY, "posix", str(self.data)]
+        command = ["setpriv", "--pdeathsig=KILL", *command]  # it ends with the thread that starts it
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
         deadline = time.monotonic() + 30
@@ -74,9 +79,24 @@ class S3Server:
         self.stop()
         raise S3Error(f"versitygw did not come up: {self.log_file.read_text(errors='replace')[-2000:]}")
 
+    def folder(self, prefix: str = "") -> Path:
+        """Where versitygw keeps the objects with a prefix, each as a file of its name."""
+        return self.data / BUCKET / prefix
+
+    def suspend(self) -> None:
+        """Have it take connections, and answer nobody, until it is resumed or stopped."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Have it go on."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+
     def stop(self) -> None:
         """End the process."""
         if self._process is not None:
+            self.resume()
             self._process.terminate()
             try:
                 self._process.wait(10)
@@ -95,6 +115,17 @@ class S3Server:
             aws_secret_access_key=SECRET_ACCESS_KEY,
             config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}),
         )
+
+
+@functools.cache
+def shared_s3() -> S3Server:
+    """The S3 server of this process, which ends with it; or with the thread that asks first."""
+    folder = Path(tempfile.mkdtemp(prefix="stowage-s3-"))
+    server = S3Server(folder)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    atexit.register(server.stop)
+    server.start()
+    return server
 
 
 def server_settings(endpoint: str, prefix: str = "", **more: str) -> Mapping[str, str]:

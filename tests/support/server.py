@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from itertools import pairwise
@@ -15,9 +16,10 @@ from typing import Self
 
 import httpx
 
-from tests.support import postgresql
+from tests.support import postgresql, s3
 from tests.support.databases import sql_on_file, sql_on_server
 from tests.support.ports import free_port
+from tests.support.stored import InBucket, InFolder, Stored
 
 ROOT = Path(__file__).resolve().parents[2]
 """The project's root: `python -m registry` finds the code from here, installed or not."""
@@ -25,6 +27,8 @@ ROOT = Path(__file__).resolve().parents[2]
 Connect = Callable[["Server"], httpx.Client]
 
 TEST_DATABASE = "STOWAGE_TEST_DATABASE"
+TEST_STORAGE = "STOWAGE_TEST_STORAGE"
+_BACKEND = ("STOWAGE_DATABASE__URL", "STOWAGE_STORAGE__DRIVER", "STOWAGE_STORAGE__S3__")
 _LOG_LINES_SHOWN = 80
 
 
@@ -42,7 +46,8 @@ class Server:
         wrapper: a command that is put before the server's, and leads to it in the same process.
 
     The environment is handed on whole, so that coverage measures the server too. With STOWAGE_TEST_DATABASE=postgresql
-    each data folder has a database of its own there, unless `settings` name one.
+    each data folder has a database of its own there, with STOWAGE_TEST_STORAGE=s3 a prefix of its own in a bucket,
+    unless `settings` name another.
     """
 
     def __init__(
@@ -108,8 +113,7 @@ class Server:
         """
         if self.running:
             raise ServerError("the server is running already")
-        if os.environ.get(TEST_DATABASE) == "postgresql":
-            self._settings.setdefault("STOWAGE_DATABASE__URL", _database_of(self._data_in_use()))
+        self._settings = {**self.backend(), **self._settings}
         command = [*self._wrapper, sys.executable, "-m", "registry", "serve", "--data", str(self.data)]
         command += ["--host", self.host, "--port", str(self.port), *self._arguments]
         with self.log_file.open("ab") as log:
@@ -165,9 +169,28 @@ class Server:
         self.stop()
         self.start()
 
+    def backend(self) -> dict[str, str]:
+        """Where its database and its blobs are: the settings, for other programs that work on them; none by default."""
+        backend = _backend_of(self._data_in_use())
+        mine = {name: value for name, value in self._settings.items() if name.startswith(_BACKEND)}
+        return {**backend, **mine}
+
+    @property
+    def stored(self) -> Stored:
+        """What lies in its storage."""
+        settings = self.backend()
+        if settings.get("STOWAGE_STORAGE__DRIVER") == "s3":
+            return InBucket(s3.shared_s3(), settings["STOWAGE_STORAGE__S3__PREFIX"])
+        return InFolder(self._data_in_use() / "storage")
+
+    def object_of(self, digest: str) -> Path:
+        """The file that has a blob's bytes: in the storage's folder, or in that of the S3 server."""
+        ((key,),) = self.sql(f"SELECT key FROM blobs WHERE digest = '{digest}'")
+        return self.stored.path_of(key)
+
     def sql(self, text: str) -> list[tuple[str, ...]]:
         """Run SQL on the server's database, and return the rows that it gives, as text; "" is NULL."""
-        url = self._settings.get("STOWAGE_DATABASE__URL", "")
+        url = self.backend().get("STOWAGE_DATABASE__URL", "")
         if url.startswith("postgresql"):
             return sql_on_server(postgresql.shared_cluster(), url, text)
         return sql_on_file(self._data_in_use() / "stowage.sqlite3", text)
@@ -238,8 +261,14 @@ class ServerFactory:
 
 
 @functools.cache
-def _database_of(data: Path) -> str:
-    return postgresql.shared_cluster().create(empty=True)
+def _backend_of(data: Path) -> dict[str, str]:
+    """The settings of the backend that the environment chooses for tests: the same for all servers on one folder."""
+    settings: dict[str, str] = {}
+    if os.environ.get(TEST_DATABASE) == "postgresql":
+        settings["STOWAGE_DATABASE__URL"] = postgresql.shared_cluster().create()
+    if os.environ.get(TEST_STORAGE) == "s3":
+        settings |= s3.server_settings(s3.shared_s3().url, prefix=f"servers/{uuid.uuid4().hex[:12]}")
+    return settings
 
 
 def new_client(server: Server) -> httpx.Client:

@@ -51,7 +51,9 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> Record:
     folder, ledger, logs = tmp_path_factory.mktemp("recorded"), Ledger(), []
     for run in ("first", "second"):
         logs.append(folder / f"{run}.strace")
-        with Server(folder, arguments=("--workers", "2"), wrapper=recording(logs[-1])) as server:
+        # A copy of the database is made outside of the folder that the disk is a model of.
+        settings = {"STOWAGE_BACKUP__ENABLED": "false"}
+        with Server(folder, settings, arguments=("--workers", "2"), wrapper=recording(logs[-1])) as server:
             recorder = recorder_of(server.pid)
             write(server, ledger, run)
         eventually(partial(_has_ended, recorder), 60)
