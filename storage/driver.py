@@ -43,6 +43,25 @@ class StoredObject:
     modified_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class ObjectStream:
+    """What follows in an object: bytes at hand, then what comes on a socket, for splice(2).
+
+    It is there until the reader's next call.
+
+    Attributes:
+        head: bytes that come before the socket's.
+        fileno: a connected stream socket that does not block.
+        left: bytes to take from it; what may come after those is nobody's business.
+        patience: seconds without any, after which the connection is as good as broken.
+    """
+
+    head: bytes
+    fileno: int
+    left: int
+    patience: float
+
+
 class ObjectReader(Protocol):
     """An open object. It stays readable until `close`, even if the object is deleted meanwhile.
 
@@ -69,6 +88,12 @@ class ObjectReader(Protocol):
 
     def read_now(self, offset: int, length: int) -> bytes | None:
         """Like `read`, without waiting, where the driver can do so at once; else None."""
+
+    async def stream(self, offset: int, length: int) -> ObjectStream | None:
+        """Return the `length` bytes at `offset` as a stream, if they come on a socket, in plain, and are worth it.
+
+        Else None. Raises StorageUnavailable; ValueError after `close`. Where the stream breaks, `read` goes on.
+        """
 
     def close(self) -> None:
         """Release the descriptor. Closing twice is allowed."""

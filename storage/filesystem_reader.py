@@ -3,7 +3,7 @@
 import errno
 import os
 
-from storage.driver import READ_CHUNK
+from storage.driver import READ_CHUNK, ObjectStream
 from storage.errors import StorageUnavailable
 from storage.filesystem_files import read_exactly, storage_error
 from storage.threads import Threads
@@ -58,6 +58,11 @@ class FilesystemReader:
             return bytes(data)
         if count == 0:
             raise StorageUnavailable(f"cannot read {self._key}: it is truncated")
+        return None
+
+    async def stream(self, offset: int, length: int) -> ObjectStream | None:
+        """None: there is a file."""
+        self._open()
         return None
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from storage.attic import check_name
 from storage.digest import Hasher
-from storage.driver import READ_CHUNK, Source, StoredObject
+from storage.driver import READ_CHUNK, ObjectStream, Source, StoredObject
 from storage.errors import (
     InvalidKey,
     ObjectMissing,
@@ -63,6 +63,11 @@ class MemoryReader:
         if offset + length > self._size:
             raise StorageUnavailable(f"cannot read {length} bytes at {offset}: the object has {self._size}")
         return self._data[offset : offset + length]
+
+    async def stream(self, offset: int, length: int) -> ObjectStream | None:
+        """None: all is at hand."""
+        self.read_now(offset, 0)
+        return None
 
     def close(self) -> None:
         """Forget the bytes."""

@@ -81,6 +81,10 @@ class Bucket:
         self._place = options.place
         self.conditional = True
         """Whether the store refuses to overwrite when asked to (If-None-Match)."""
+        self.is_plain = client.meta.endpoint_url.startswith("http://")
+        """Whether what the store sends is on the socket as it is: no TLS."""
+        self.patience = options.read_timeout_s
+        """Seconds that the store may send nothing."""
         self._made: dict[str, Any] = {}
         self._checksums = options.checksums
         if options.storage_class is not None:

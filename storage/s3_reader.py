@@ -1,11 +1,12 @@
 """An open object in S3."""
 
 import asyncio
+import socket
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from storage.driver import READ_CHUNK
+from storage.driver import READ_CHUNK, ObjectStream
 from storage.errors import ObjectMissing, StorageUnavailable
 from storage.s3_bucket import Bucket, Found, InvalidRange
 from storage.s3_errors import explained
@@ -13,12 +14,16 @@ from storage.threads import Threads, ended
 
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
+    from urllib3.response import HTTPResponse
 
 FIRST_READ = 128 * 1024
 """Bytes that come with the request that opens an object: all of a small one."""
 
 _FIRST_STREAM = 16 * 1024 * 1024
 _LONGEST_STREAM = 256 * 1024 * 1024
+_BUFFERED = 64 * 1024
+_WORTH_STREAMING = 4 * 1024 * 1024
+"""From so many bytes on it pays to drop the connection afterwards, since no one knows how far it was read."""
 _ATTEMPTS = 3
 _AHEAD = 4
 """Chunks that a thread reads at once: handing over to it takes as long as reading one."""
@@ -121,13 +126,32 @@ class _Stream:
     def _reopen(self, offset: int) -> None:
         """Ask for more: more each time, so that who wants little does not leave much unread."""
         self._length = min(self._length * 4, _LONGEST_STREAM) if self.position == offset else _FIRST_STREAM
+        self._open(offset, min(self._length, self._found.size - offset))
+
+    def _open(self, offset: int, length: int) -> None:
         self.close()
-        last = min(offset + self._length, self._found.size) - 1
+        last = offset + length - 1
         try:
             self._body, _ = self._bucket.get(self._found.name, offset, last, self._key, self._found.etag)
         except ObjectMissing as error:
             raise StorageUnavailable(f"cannot read {self._key}: it was deleted meanwhile") from error
         self.position, self._end = offset, last + 1
+
+    def plain(self, offset: int, length: int) -> tuple[int, bytes, int] | None:
+        """Return a descriptor, bytes that come before its own, and how many of its own complete the `length`.
+
+        None if what is on it is not what is meant, as with TLS: `read` goes on then. Raises StorageUnavailable.
+        """
+        self._open(offset, length)
+        raw: HTTPResponse = vars(self._body)["_raw_stream"]  # botocore shows it no other way
+        sock = raw.connection.sock if raw.connection is not None else None
+        if type(sock) is not socket.socket or raw.chunked or raw.length_remaining != length:
+            return None
+        with explained("read", self._key):
+            # Until its buffer is empty it reads nothing but that; then not more than this from the socket.
+            head = raw.read1(_BUFFERED)
+        self.position = -1  # whoever takes bytes from the socket tells nobody
+        return sock.fileno(), head, length - len(head)
 
     def close(self) -> None:
         """Drop the connection, unless all was read, when it is kept for others."""
@@ -168,6 +192,7 @@ class S3Reader:
     def __init__(
         self, bucket: Bucket, threads: Threads, allowance: Allowance, key: str, found: Found, first: bytes
     ) -> None:
+        self._bucket = bucket
         self._threads = threads
         self._allowance = allowance
         self._key = key
@@ -188,6 +213,21 @@ class S3Reader:
     def fileno(self) -> int | None:
         """None: there is no file."""
         return None
+
+    async def stream(self, offset: int, length: int) -> ObjectStream | None:
+        """Return `length` bytes at `offset` as they come, unless the endpoint speaks TLS, or they are few."""
+        self.read_now(offset, 0)
+        if length < _WORTH_STREAMING or not self._bucket.is_plain:
+            return None
+        if self._ahead is not None:
+            await self._take_ahead(-1)
+        self._ready.clear()
+        first = self._first[offset : offset + length]
+        plain = await self._threads.run(self._stream.plain, offset + len(first), length - len(first))
+        if plain is None:
+            return None
+        descriptor, head, left = plain
+        return ObjectStream(first + head, descriptor, left, self._bucket.patience)
 
     async def read(self, offset: int, length: int) -> bytes:
         """Return `length` bytes (at most READ_CHUNK) at `offset`. Raises StorageUnavailable if they are not there."""

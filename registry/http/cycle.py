@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from registry.http.observer import Observer
 from registry.http.receiving import LARGE_BODY, RECEIVE_INTO, BodyReceive
 from registry.http.request_id import HEADER as REQUEST_ID
+from registry.http.response_head import NO_LENGTH, response_head
+from registry.http.splicing import SPLICE, SocketSend
 from registry.http.zerocopy import ZERO_COPY_SEND, FileCutShort, FileSend, Flow, error_body, error_headers
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
@@ -20,9 +21,20 @@ Application = Callable[[Any, Any, Any], Awaitable[None]]
 _JOINED_BYTES = 64 * 1024
 _AWAITED_S = 0.5
 _CLIENT_GONE = {errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.ENOTCONN}
-_NO_LENGTH = -1  # the body is sent in chunks, each with its own length
 
 _logger = logging.getLogger("stowage.http")
+
+
+class Sending(Protocol):
+    """Bytes that the kernel sends."""
+
+    left: int
+
+    async def run(self) -> None:
+        """Send them all."""
+
+    def stop(self) -> None:
+        """The client has gone."""
 
 
 class Connection(Protocol):
@@ -122,7 +134,7 @@ class Cycle:
         self.response_complete = False
         self._head = b""
         self._left = 0  # bytes of the response's body still owed
-        self._sending: FileSend | None = None
+        self._sending: Sending | None = None
         self.waited = False
         self.status = 0
         self.sent = 0
@@ -262,11 +274,12 @@ class Cycle:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     async def send(self, message: Any) -> None:
-        """ASGI's `send`, with `http.response.zerocopysend`; `file` must stay open until it returns.
+        """ASGI's `send`, with `http.response.zerocopysend` and `.splice`: what these read stays open until it returns.
 
         Raises:
             RuntimeError: messages out of order, a header that would end early, or not as many bytes as Content-Length
                 says.
+            StreamCut: a spliced source sent less; the rest is still owed.
         """
         if self._flow.write_paused and not self.disconnected:
             await self._flow.drain()
@@ -281,7 +294,12 @@ class Cycle:
         if not self.response_started or self.response_complete:
             raise RuntimeError(f"the message {kind!r} is out of order")
         if kind == ZERO_COPY_SEND:
-            await self._send_file(message["file"], message["offset"], message["count"])
+            file, offset, count = message["file"], message["offset"], message["count"]
+            await self._send_by_kernel(count, lambda to: FileSend(to, file, offset, count, self._flow.stall))
+        elif kind == SPLICE:
+            source, count, patience = message["socket"], message["count"], message["patience"]
+            self._send_body(message["head"])
+            await self._send_by_kernel(count, lambda to: SocketSend(to, source, count, patience, self._flow.stall))
         elif kind == "http.response.body":
             self._send_body(message.get("body", b""))
         else:
@@ -306,42 +324,22 @@ class Cycle:
         if self._expect_continue and self.more_body:
             # Whether the body still comes is the client's choice now, so where the next request starts is unknown.
             self.keep_alive = False
-        lines = [STATUS_LINE[status]]
-        self._left = _NO_LENGTH
-        closes = False
-        for name, value in self._default_headers:
-            lines += (name, b": ", value, b"\r\n")
-        for name, value in headers:
-            lines += (name, b": ", value, b"\r\n")
-            if name == b"content-length":
-                self._left = int(value)
-            elif name == b"connection" and b"close" in value.lower():
-                self.keep_alive = False
-                closes = True
-        lines += (REQUEST_ID, b": ", self.request_id.encode(), b"\r\n")
-        count = len(lines) // 4
-        if not self.keep_alive and not closes:
-            lines.append(b"connection: close\r\n")
-            count += 1
-        if self._is_head or status in {204, 304}:
-            self._left = 0
-        elif self._left == _NO_LENGTH:
-            lines.append(b"transfer-encoding: chunked\r\n")
-            count += 1
-        lines.append(b"\r\n")
-        self._head = b"".join(lines)
-        # Of each header one line end, and no other: a value may hold what a client once sent.
-        ends = count + 2
-        if self._head.count(b"\n") != ends or self._head.count(b"\r") != ends or b"\0" in self._head:
-            self._head = b""
+        try:
+            self._head, self._left, self.keep_alive = response_head(
+                status,
+                [*self._default_headers, *headers, (REQUEST_ID, self.request_id.encode())],
+                bodiless=self._is_head or status in {204, 304},
+                keep_alive=self.keep_alive,
+            )
+        except RuntimeError:
             self.response_started = False
-            raise RuntimeError("a header of the response has a line end in it")
+            raise
 
     def _send_body(self, body: bytes) -> None:
         head, self._head = self._head, b""
         if self._is_head:
             body = b""
-        elif self._left == _NO_LENGTH:
+        elif self._left == NO_LENGTH:
             self.sent += len(body)
             body = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
         elif len(body) > self._left:
@@ -355,21 +353,21 @@ class Cycle:
         if head or body:
             self._flow.write(head + body if head and body else head or body)
 
-    async def _send_file(self, file: int, offset: int, count: int) -> None:
-        if not self._is_head and self._left not in {_NO_LENGTH} and count > self._left:
+    async def _send_by_kernel(self, count: int, sending_to: Callable[[int], Sending]) -> None:
+        """Let the kernel send `count` bytes, by what `sending_to` makes of a descriptor. Raises StreamCut."""
+        chunked = self._left == NO_LENGTH
+        if not self._is_head and not chunked and count > self._left:
             raise RuntimeError("the response's body is longer than its Content-Length")
         self._send_body(b"")
         if count == 0 or self._is_head:
             return
-        chunked = self._left == _NO_LENGTH
         if chunked:
             self._transport.write(b"%x\r\n" % count)
         await self._flow.flush()
         if self._transport.is_closing():  # its descriptor may be closed, or another connection's by now
             self.disconnected = True
             return
-        duplicate = os.dup(self._transport.get_extra_info("socket").fileno())
-        self._sending = sending = FileSend(duplicate, file, offset, count, self._flow.stall)
+        self._sending = sending = sending_to(os.dup(self._transport.get_extra_info("socket").fileno()))
         try:
             await sending.run()
         except (OSError, FileCutShort) as error:
@@ -378,17 +376,16 @@ class Cycle:
             self._sending = None
             self.disconnect()
             self._transport.abort()
-        else:
-            if chunked:
-                self._transport.write(b"\r\n")
-            else:
-                self._left -= count
         finally:
             self._sending = None
             self.sent += count - sending.left
+            if not chunked:
+                self._left -= count - sending.left
+        if chunked and not self.disconnected:
+            self._transport.write(b"\r\n")
 
     def _complete(self) -> None:
-        if self._left == _NO_LENGTH:
+        if self._left == NO_LENGTH:
             self._transport.write(b"0\r\n\r\n")
         elif self._left != 0:
             raise RuntimeError("the response's body is shorter than its Content-Length")

@@ -22,6 +22,7 @@ from registry.http.limits import NOTICEABLE_BYTES, Limits
 from registry.http.observer import NOTED_HEADERS, Observer
 from registry.http.places import Places
 from registry.http.request_id import HEADER as REQUEST_ID
+from registry.http.splicing import SPLICE
 from registry.http.zerocopy import ZERO_COPY_SEND, Flow, error_body, error_headers
 
 PIPELINED_REQUESTS = 100
@@ -136,7 +137,7 @@ class ZeroCopyProtocol(HttpToolsProtocol):
         self._in_head = True
         self._head_bytes = 0
         if self.scheme == "http":
-            self.scope["extensions"] = {ZERO_COPY_SEND: {}}
+            self.scope["extensions"] = {ZERO_COPY_SEND: {}, SPLICE: {}}
 
     def on_url(self, url: bytes) -> None:
         """A part of the request's target."""

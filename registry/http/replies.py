@@ -5,14 +5,15 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from registry.http.request import Request, Send
-from storage.driver import READ_CHUNK, ObjectReader
+from registry.http.splicing import SPLICE, StreamCut
+from registry.http.zerocopy import ZERO_COPY_SEND
+from storage.driver import READ_CHUNK, ObjectReader, ObjectStream
 
 Headers = Iterable[tuple[bytes, bytes]]
 
 JSON = b"application/json"
 _API_VERSION = (b"docker-distribution-api-version", b"registry/2.0")
 _SMALL = 64 * 1024
-_ZERO_COPY = "http.response.zerocopysend"
 _WARNING_LIMIT = 4096
 
 
@@ -69,10 +70,10 @@ class BlobReply:
             await send({"type": "http.response.start", "status": self._status, "headers": headers})
             if self._small is not None:
                 await send({"type": "http.response.body", "body": self._small})
-            elif self._reader.fileno is not None and _ZERO_COPY in request.scope.get("extensions", {}):
+            elif self._reader.fileno is not None and ZERO_COPY_SEND in request.scope.get("extensions", {}):
                 await send(
                     {
-                        "type": _ZERO_COPY,
+                        "type": ZERO_COPY_SEND,
                         "file": self._reader.fileno,
                         "offset": self._offset,
                         "count": self._count,
@@ -80,16 +81,28 @@ class BlobReply:
                     }
                 )
             else:
-                await self._stream(send)
+                await self._stream(send, spliced=SPLICE in request.scope.get("extensions", {}))
         finally:
             self._reader.close()
 
-    async def _stream(self, send: Send) -> None:
+    async def _stream(self, send: Send, *, spliced: bool) -> None:
         position, end = self._offset, self._offset + self._count
+        if spliced and (stream := await self._reader.stream(position, self._count)) is not None:
+            position += await _send_stream(send, stream, last=len(stream.head) + stream.left == self._count)
         while position < end:
             data = await self._reader.read(position, min(READ_CHUNK, end - position))
             position += len(data)
             await send({"type": "http.response.body", "body": data, "more_body": position < end})
+
+
+async def _send_stream(send: Send, stream: ObjectStream, *, last: bool) -> int:
+    """Send what comes, and return how many bytes that was. `last`: whether the body ends with it."""
+    message = {"socket": stream.fileno, "head": stream.head, "count": stream.left, "patience": stream.patience}
+    try:
+        await send({"type": SPLICE, **message, "more_body": not last})
+    except StreamCut as cut:
+        return len(stream.head) + stream.left - cut.left
+    return len(stream.head) + stream.left
 
 
 def json_reply(status: int, content: Any, headers: Sequence[tuple[bytes, bytes]] = ()) -> Reply:

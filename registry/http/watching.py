@@ -21,7 +21,15 @@ class SocketWatch:
         self._loop = asyncio.get_running_loop()
         self._epoll = select.epoll(1)
         self._epoll.register(descriptor, events)
+        self._watched = descriptor
         self._loop.add_reader(self._epoll.fileno(), callback)
+
+    def move(self, descriptor: int, events: int) -> None:
+        """Watch this one from now on."""
+        if descriptor != self._watched:
+            self._epoll.unregister(self._watched)
+            self._epoll.register(descriptor, events)
+            self._watched = descriptor
 
     def close(self) -> None:
         """Call back no more."""

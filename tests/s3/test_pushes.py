@@ -175,6 +175,20 @@ def test_a_store_that_fails_acknowledges_nothing(
         assert pull_blob(client, repository, digest_of(content)) == content
 
 
+@pytest.mark.parametrize("cut_at", [0, 300_000, 7_000_000])
+def test_an_answer_that_the_store_cuts_once_is_whole_for_the_client(
+    on_s3: S3ServerFactory, s3: S3Server, connect: Connect, repository: str, cut_at: int
+) -> None:
+    content = random_bytes(9 * MIB)
+    with FaultyS3(s3.url) as relay:
+        client = connect(on_s3(endpoint=relay.url))
+        digest = push_blob(client, repository, content)
+        large = Fault(lambda asked: asked.method == "GET" and "objects/" in asked.name, 2, cut_answer_at=cut_at)
+        relay.fail(large)
+        assert pull_blob(client, repository, digest) == content
+        assert large.met == 2  # the first bytes, which come with opening it, and all the rest
+
+
 def test_an_answer_that_the_store_cuts_is_cut_for_the_client(
     on_s3: S3ServerFactory, s3: S3Server, connect: Connect, repository: str
 ) -> None:

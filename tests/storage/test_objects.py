@@ -1,12 +1,15 @@
 """The contract of objects: reading, deleting, listing."""
 
+import asyncio
 import os
+import random
+import socket
 import time
 from contextlib import suppress
 
 import pytest
 
-from storage.driver import READ_CHUNK
+from storage.driver import READ_CHUNK, ObjectStream
 from storage.errors import InvalidKey, ObjectMissing, StorageUnavailable
 from tests.storage.conftest import Store, read_all
 
@@ -106,6 +109,30 @@ async def test_fileno_is_a_file_of_exactly_these_bytes(store: Store) -> None:
         assert os.pread(reader.fileno, len(CONTENT), 0) == CONTENT
         assert os.lseek(reader.fileno, 0, os.SEEK_CUR) == 0
     reader.close()
+
+
+async def test_a_stream_is_of_exactly_these_bytes(store: Store) -> None:
+    content = random.Random(7).randbytes(6 * READ_CHUNK)
+    reader = await store.driver.open(await store.put(content))
+    for offset in (0, 100_000, READ_CHUNK):
+        length = len(content) - offset - 7
+        stream = await reader.stream(offset, length)
+        if stream is not None:
+            assert stream.head + await asyncio.to_thread(receive, stream) == content[offset : offset + length]
+        assert await reader.read(offset + 5, READ_CHUNK) == content[offset + 5 : offset + 5 + READ_CHUNK]
+    reader.close()
+    with pytest.raises(ValueError, match="closed"):
+        await reader.stream(0, len(content))
+
+
+def receive(stream: ObjectStream) -> bytes:
+    """Take what belongs to the stream from its socket."""
+    received = bytearray()
+    with socket.socket(fileno=os.dup(stream.fileno)) as taking:
+        taking.settimeout(stream.patience)
+        while len(received) < stream.left and (data := taking.recv(stream.left - len(received))):
+            received += data
+    return bytes(received)
 
 
 async def test_a_closed_reader_reads_nothing(store: Store) -> None:

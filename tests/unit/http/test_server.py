@@ -275,8 +275,8 @@ def test_idle_clients_that_speak_tls_do_not_hold_up_the_end(certificate: Path) -
         assert served.stop() == 0  # the client does not answer the server's close_notify
 
 
-def test_without_tls_the_extension_is_offered(served: Process) -> None:
-    assert b'"extensions": "http.response.zerocopysend"' in served.get("/about/x").body
+def test_without_tls_the_extensions_are_offered(served: Process) -> None:
+    assert b'"extensions": "http.response.zerocopysend,http.response.splice"' in served.get("/about/x").body
 
 
 @pytest.mark.parametrize(("number", "loop"), [(signal.SIGTERM, "uvloop"), (signal.SIGINT, "asyncio")])
