@@ -40,14 +40,19 @@ class Space:
         if self.reserve and (self._budget < 0 or time.monotonic() >= self._look_at):
             self._look(size)
 
-    def beyond_reserve(self) -> int | None:
-        """Return how many bytes are free beyond the reserve, negative where it is touched; None if nobody knows."""
+    def free(self) -> int | None:
+        """Return how many bytes are free; None if nobody knows."""
         try:
             found = os.statvfs(self._folder)
         except OSError:
             return None
         # A filesystem without a limit (tmpfs can be one) says that it has no blocks at all.
-        return found.f_bavail * found.f_frsize - self.reserve if found.f_blocks else None
+        return found.f_bavail * found.f_frsize if found.f_blocks else None
+
+    def beyond_reserve(self) -> int | None:
+        """Return how many bytes are free beyond the reserve, negative where it is touched; None if nobody knows."""
+        free = self.free()
+        return None if free is None else free - self.reserve
 
     def _look(self, size: int) -> None:
         left = self.beyond_reserve()

@@ -14,6 +14,9 @@ _TRANSACTION_BYTES = 64 * 1024
 _PIECES = 16
 _SMALLEST_PIECE = 128 * 1024
 _STEP = 64 * 1024
+_SHARE = 16
+_LEAST = 4 * 1024 * 1024
+"""About what the log takes before it is shortened: so much of a full disk is taken back when a process stops."""
 _TO_OPEN = 128 * 1024
 """SQLite needs files of its own beside the database (the log, its index) before it can be read at all."""
 
@@ -88,7 +91,7 @@ class Reserve:
     def tend(self) -> None:
         """Make the file whole if there is room for it beyond what stays free. Costs nothing while it is whole."""
         if self._missing and (self._space.beyond_reserve() or 0) >= 0:
-            self.fill()
+            self._make(self._size)
 
     def start(self) -> None:
         """Look at what there is of the file, and make it whole if there is room."""
@@ -98,40 +101,61 @@ class Reserve:
         if self._file.exists():
             if self._file.stat().st_size > self._size:
                 os.truncate(self._file, self._size)
-            found = self._file.stat()
-            self._note(min(found.st_size, found.st_blocks * 512))  # a copy of it may be all holes
+            self._note(_held(self._file.stat()))
         else:
             self._note(0)
         self.tend()
         if self._missing:
-            logger.warning("the database's disk has too little room: only what makes room will be accepted")
+            logger.warning(
+                "the database's disk has too little room: database.reserve asks for %d bytes to stay free and %d more "
+                "for %s, and %d are free; only what makes room will be accepted",
+                self._size,
+                self._missing,
+                self._file,
+                self._space.free() or 0,
+            )
 
     def fill(self) -> None:
-        """Make the file whole, or as large as there is room for."""
+        """Take for the file what room there is, before the process stops and others fill the disk.
+
+        The log has just left some, which the next start will need. More than that is not taken, or than a sixteenth of
+        the room: where the setting asks for more than the disk has, that would leave other programs nothing.
+        """
         if self._missing == 0:
             return
+        there, free = self._size - self._missing, self._space.free()
+        self._make(self._size if free is None else max(_LEAST, (there + free) // _SHARE))
+
+    def _make(self, size: int) -> None:
+        """Make the file so large, or as large as there is room for. Another process may have made it larger."""
         try:
             descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
-                self._note(self._allocate(descriptor))
+                self._note(_allocate(descriptor, min(self._size, max(size, _held(os.fstat(descriptor))))))
             finally:
                 os.close(descriptor)
         except OSError as error:
             logger.error("%s can't be made: %s", self._file, error)
 
-    def _allocate(self, descriptor: int) -> int:
-        """Allocate from the front, and cut off what could not be had. Return how much there is."""
-        there = 0
-        while there < self._size:
-            step = min(_STEP, self._size - there)
-            try:
-                os.posix_fallocate(descriptor, there, step)
-            except OSError:
-                break
-            there += step
-        os.ftruncate(descriptor, there)
-        return there
-
     def _note(self, there: int) -> None:
         self._missing = max(0, self._size - there)
         self._space.reserve = self._size + self._missing if self._size else 0
+
+
+def _held(found: os.stat_result) -> int:
+    """Return how much room a file really takes, up to its end: a copy of it may be all holes."""
+    return min(found.st_size, found.st_blocks * 512)
+
+
+def _allocate(descriptor: int, size: int) -> int:
+    """Allocate from the front, and cut off what could not be had. Return how much there is."""
+    there = 0
+    while there < size:
+        step = min(_STEP, size - there)
+        try:
+            os.posix_fallocate(descriptor, there, step)
+        except OSError:
+            break
+        there += step
+    os.ftruncate(descriptor, there)
+    return there

@@ -1,5 +1,6 @@
 """The reserve on the database's disk, on a small disk of its own."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,6 +73,28 @@ def test_at_the_end_it_takes_what_room_there_is(database: Path) -> None:
     filler.unlink()
     again.tend()
     assert kept(database) == SIZE
+
+
+def test_at_the_end_it_takes_a_small_share_where_the_setting_asks_for_more_than_there_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with small_disk(tmp_path / "disk", "128m") as disk:
+        before = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+        reserves = [Reserve(disk / "db", 1024 * SIZE) for _ in range(20)]
+        for reserve in reserves:  # each process that stops, a command's too
+            reserve.start()
+            reserve.fill()
+            after = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+            assert before - before // 16 <= after < before
+            assert kept(disk / "db") <= before // 16
+        assert "asks for 1073741824 bytes" in caplog.text
+        had = kept(disk / "db")
+        late = Reserve(disk / "db", 16 * SIZE)
+        late.start()
+        assert kept(disk / "db") == 16 * SIZE
+        (disk / "filler").write_bytes(bytes(110 * SIZE))
+        reserves[0].fill()  # knows of less than another process made of it meanwhile
+        assert had < kept(disk / "db") == 16 * SIZE
 
 
 def test_it_makes_way_only_where_there_is_no_room_at_all(database: Path) -> None:
