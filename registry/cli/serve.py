@@ -156,12 +156,17 @@ def _reload(
 
 
 def exposure(settings: Settings, insecure_open: bool) -> str:
-    """Say what is wrong if everybody could reach an open registry, without being told that it may be so; else ""."""
-    if insecure_open or _is_loopback(settings.http.host):
+    """Say what is wrong if everybody could reach an open registry, without being told that it may be so; else "".
+
+    Who has to show a certificate is not everybody: no request is read before the handshake has seen it.
+    """
+    tls = settings.http.tls
+    if insecure_open or _is_loopback(settings.http.host) or (tls.certificate and tls.client_ca):
         return ""
     text = (
         f"http.host is {settings.http.host} and auth.mode is open: everybody who reaches this machine could push "
-        "and delete. Listen on 127.0.0.1, or say --insecure-open"
+        "and delete. Listen on 127.0.0.1, have TLS ask for clients' certificates (http.tls.client_ca), or say "
+        "--insecure-open"
     )
     return f"{text}. {_NO_USERS}" if admin_password_given() else text
 
