@@ -5,12 +5,12 @@ Nothing here is hot, and nothing holds a lock: what looks wrong is asked about a
 
 from typing import NamedTuple
 
-from sqlalchemy import BigInteger, Text, and_, cast, delete, exists, insert, literal, null, select, union_all, update
+from sqlalchemy import BigInteger, and_, cast, exists, literal, null, select, union_all
 from sqlalchemy import tuple_ as tuple_of
 
 from registry.db.blobs import Blob
 from registry.db.candidates import Kind
-from registry.db.connection import Reader, Transaction
+from registry.db.connection import Reader
 from registry.db.statements import Statement, now, parameter
 from registry.db.tables import (
     blobs,
@@ -22,7 +22,6 @@ from registry.db.tables import (
     manifests,
     repositories,
     sparse_edges,
-    tag_history,
     tags,
     upload_sessions,
 )
@@ -71,6 +70,14 @@ class TagFacts(NamedTuple):
     manifest_id: int
     digest: Digest | None
     deleted: bool
+
+
+class RepositoryFacts(NamedTuple):
+    """A repository. `kept`: it has manifests or blobs, or is queued for collection."""
+
+    id: int
+    name: RepositoryName
+    kept: bool
 
 
 class Edge(NamedTuple):
@@ -207,6 +214,22 @@ _TAG_PAGE = Statement(
     ).limit(parameter("limit"))
 )
 _TAG = Statement(_TAGS.where(tags.c.repository_id == parameter("repository_id"), tags.c.name == parameter("tag")))
+_REPOSITORY_PAGE = Statement(
+    select(
+        repositories.c.id,
+        repositories.c.name,
+        exists().where(manifests.c.repository_id == repositories.c.id)
+        | exists().where(links.c.repository_id == repositories.c.id)
+        | exists().where(
+            candidates.c.kind == literal(int(Kind.REPOSITORY)),
+            candidates.c.repository_id == repositories.c.id,
+            candidates.c.item_id == repositories.c.id,
+        ),
+    )
+    .where(repositories.c.id > parameter("after"))
+    .order_by(repositories.c.id)
+    .limit(parameter("limit"))
+)
 _IDLE = Statement(
     select(upload_sessions.c.id)
     .where(
@@ -216,52 +239,6 @@ _IDLE = Statement(
     )
     .order_by(upload_sessions.c.id)
     .limit(parameter("limit"))
-)
-_REMOVE_LINK = Statement(
-    delete(links).where(links.c.repository_id == parameter("repository_id"), links.c.blob_id == parameter("blob_id"))
-)
-_REMOVE_EDGES_TO = Statement(
-    delete(manifest_blobs).where(
-        manifest_blobs.c.repository_id == parameter("repository_id"), manifest_blobs.c.blob_id == parameter("blob_id")
-    )
-)
-_REMOVE_BLOB = Statement(
-    delete(blobs).where(
-        blobs.c.id == parameter("blob_id"), ~exists().where(links.c.blob_id == blobs.c.id).correlate(blobs)
-    )
-)
-_SPARSE_PARENTS = Statement(
-    insert(sparse_edges).from_select(
-        ["manifest_id", "role", "digest", "repository_id"],
-        select(
-            manifest_children.c.manifest_id,
-            cast(parameter("role"), Text),
-            manifests.c.digest,
-            manifests.c.repository_id,
-        )
-        .select_from(manifest_children.join(manifests, manifests.c.id == manifest_children.c.child_id))
-        .where(
-            manifest_children.c.child_id == parameter("manifest_id"),
-            ~exists().where(
-                sparse_edges.c.manifest_id == manifest_children.c.manifest_id,
-                sparse_edges.c.digest == manifests.c.digest,
-            ),
-        ),
-    )
-)
-_NO_PARENTS = Statement(delete(manifest_children).where(manifest_children.c.child_id == parameter("manifest_id")))
-_SHOW = Statement(update(manifests).where(manifests.c.id == parameter("manifest_id")).values(deleted_at=None))
-_REMOVE_TAG = Statement(
-    delete(tags).where(tags.c.repository_id == parameter("repository_id"), tags.c.name == parameter("tag"))
-)
-_END_HISTORY = Statement(
-    update(tag_history)
-    .where(
-        tag_history.c.repository_id == parameter("repository_id"),
-        tag_history.c.tag == parameter("tag"),
-        tag_history.c.ended_at.is_(None),
-    )
-    .values(ended_at=now(), ended_by=parameter("actor"))
 )
 
 
@@ -341,34 +318,12 @@ async def tag(reader: Reader, repository_id: int, name: Tag) -> TagFacts | None:
     return None if row is None else TagFacts._make([*row[:5], bool(row[5])])
 
 
+async def repository_page(reader: Reader, *, after: int, limit: int) -> list[RepositoryFacts]:
+    """Return up to `limit` repositories with ids greater than `after`, in order."""
+    rows = await reader.all(_REPOSITORY_PAGE, after=after, limit=limit)
+    return [RepositoryFacts(row[0], row[1], bool(row[2])) for row in rows]
+
+
 async def idle_sessions(reader: Reader, *, after: str, age_s: int, limit: int) -> list[str]:
     """Return ids greater than `after` of sessions that have bytes and that nobody wrote to for `age_s` seconds."""
     return [row[0] for row in await reader.all(_IDLE, after=after, age=age_s * 1_000_000, limit=limit)]
-
-
-async def remove_link(transaction: Transaction, repository_id: int, blob_id: int) -> None:
-    """Remove a link of which nothing is left, and the edges that lead there."""
-    await transaction.run(_REMOVE_EDGES_TO, repository_id=repository_id, blob_id=blob_id)
-    await transaction.run(_REMOVE_LINK, repository_id=repository_id, blob_id=blob_id)
-
-
-async def remove_blob(transaction: Transaction, blob_id: int) -> bool:
-    """Remove the row of a blob that nothing links. Return whether it did."""
-    return await transaction.run(_REMOVE_BLOB, blob_id=blob_id) == 1
-
-
-async def unlist(transaction: Transaction, manifest_id: int) -> None:
-    """Have indexes refer to a manifest by its digest alone, as to one that was not pushed yet."""
-    await transaction.run(_SPARSE_PARENTS, manifest_id=manifest_id, role="child")
-    await transaction.run(_NO_PARENTS, manifest_id=manifest_id)
-
-
-async def show(transaction: Transaction, manifest_id: int) -> None:
-    """Have a hidden manifest seen again."""
-    await transaction.run(_SHOW, manifest_id=manifest_id)
-
-
-async def remove_tag(transaction: Transaction, repository_id: int, name: Tag, *, actor: str) -> None:
-    """Remove a tag whose manifest is not there, and end it in the history."""
-    await transaction.run(_END_HISTORY, repository_id=repository_id, tag=name, actor=actor)
-    await transaction.run(_REMOVE_TAG, repository_id=repository_id, tag=name)

@@ -7,7 +7,7 @@ belongs to: what was only on its way is right by then. `docs/decisions/016-scrub
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
-from registry.db import blobs, doomed, fsck, stores, uploads
+from registry.db import blobs, doomed, fsck, repairs, stores, uploads
 from registry.db import scrub as scrub_rows
 from registry.db.connection import Database, Transaction
 from registry.db.fsck import BlobFacts
@@ -180,7 +180,7 @@ class Fsck:
                 return None
             if not self._repair:
                 return False
-            await fsck.remove_blob(transaction, blob.id)
+            await repairs.remove_blob(transaction, blob.id)
             await doomed.add(transaction, store=blob.store, key=blob.key, size=blob.size)
             return True
 

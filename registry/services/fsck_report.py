@@ -24,6 +24,7 @@ class Problem(StrEnum):
     MANIFEST_FORGOTTEN = "manifest-forgotten"
     TAG_DELETED = "tag-deleted"
     TAG_DANGLING = "tag-dangling"
+    REPOSITORY_FORGOTTEN = "repository-forgotten"
     SESSION_EMPTY = "session-empty"
     UPLOAD_ORPHANED = "upload-orphaned"
 
@@ -39,11 +40,12 @@ REPAIRS = {
     Problem.LINK_DANGLING: "removes the link",
     Problem.LINK_FORGOTTEN: "queues it for collection, which looks whether anything keeps it",
     Problem.MANIFEST_CONTENT: "removes the manifest and its tags: a push brings it back",
-    Problem.MANIFEST_DANGLING: "removes the manifest",
+    Problem.MANIFEST_DANGLING: "removes the manifest and its tags",
     Problem.MANIFEST_EDGES: "records anew what the manifest refers to",
     Problem.MANIFEST_FORGOTTEN: "queues it for collection, which looks whether anything keeps it",
     Problem.TAG_DELETED: "has the manifest seen again",
     Problem.TAG_DANGLING: "removes the tag",
+    Problem.REPOSITORY_FORGOTTEN: "queues it for collection, which looks whether anything keeps it",
     Problem.SESSION_EMPTY: "ends the upload session: its client begins anew",
     Problem.UPLOAD_ORPHANED: "removes the bytes",
 }

@@ -1,6 +1,6 @@
-"""The part of `fsck` that looks at the database alone: links, manifests with their edges, and tags."""
+"""The part of `fsck` that looks at the database alone: links, manifests with their edges, tags and repositories."""
 
-from registry.db import blobs, candidates, edges, fsck, garbage, manifests, repositories, tags
+from registry.db import blobs, candidates, edges, fsck, garbage, manifests, repairs, repositories, tags
 from registry.db.candidates import Candidate, Cause, Kind
 from registry.db.connection import Database, Reader, Transaction
 from registry.db.edges import Edges
@@ -8,6 +8,7 @@ from registry.db.fsck import Edge, LinkFacts, ManifestFacts, TagFacts
 from registry.db.jobs import clock
 from registry.errors import ManifestInvalid
 from registry.oci.manifests import Manifest, Role, parse_manifest
+from registry.oci.names import RepositoryName
 from registry.services import events
 from registry.services.collection import judged_now
 from registry.services.fsck_report import Problem, Report
@@ -16,10 +17,18 @@ from storage.digest import Digest, algorithm_of, digest_bytes
 
 _ACTOR = "fsck"
 _PAGE = 500
+_FORGOTTEN = {
+    Kind.LINK: (Problem.LINK_FORGOTTEN, Cause.MANIFEST_GONE, "nothing refers to it"),
+    Kind.MANIFEST: (Problem.MANIFEST_FORGOTTEN, Cause.UNTAGGED, "nothing refers to it"),
+    Kind.REPOSITORY: (Problem.REPOSITORY_FORGOTTEN, Cause.EMPTIED, "it is empty"),
+}
 
 
 class RowCheck:
-    """Checks rows, and repairs them if it is told to. Manifests come first: their repair brings links back."""
+    """Checks rows, and repairs them if it is told to.
+
+    Manifests come first: their repair brings links back. Repositories come last: repairs may leave one empty.
+    """
 
     def __init__(self, database: Database, rules: Rules, report: Report, *, repair: bool) -> None:
         self._database = database
@@ -32,6 +41,7 @@ class RowCheck:
         await self._manifests()
         await self._links()
         await self._tags()
+        await self._repositories()
 
     async def _links(self) -> None:
         self._report.doing = "looking at links"
@@ -44,7 +54,8 @@ class RowCheck:
                 elif not facts.queued and await self._is_forgotten(
                     self._database, Kind.LINK, facts.repository_id, facts.blob_id
                 ):
-                    await self._forgotten(Kind.LINK, facts.repository_id, facts.blob_id, facts.repository, facts.digest)
+                    name = f"{facts.repository}@{facts.digest}"
+                    await self._forgotten(Kind.LINK, facts.repository_id, facts.blob_id, name)
             after = (page[-1].repository_id, page[-1].blob_id)
 
     async def _dangling_link(self, found: LinkFacts) -> None:
@@ -54,7 +65,7 @@ class RowCheck:
             if facts is None or (facts.repository is not None and facts.digest is not None):
                 return None
             if self._repair:
-                await fsck.remove_link(transaction, facts.repository_id, facts.blob_id)
+                await repairs.remove_link(transaction, facts.repository_id, facts.blob_id)
             return self._repair
 
         done = await self._database.write(work, reserve=True)
@@ -73,21 +84,19 @@ class RowCheck:
         keeper, until = judged[1]
         return until is not None or keeper is Keeper.SETTING
 
-    async def _forgotten(self, kind: Kind, repository_id: int, item_id: int, name: str, digest: str) -> None:
+    async def _forgotten(self, kind: Kind, repository_id: int, item_id: int, subject: str) -> None:
         async def work(transaction: Transaction) -> bool | None:
             await repositories.lock_known(transaction, repository_id)
             if not await self._is_forgotten(transaction, kind, repository_id, item_id):
                 return None
             if self._repair:
-                cause = Cause.MANIFEST_GONE if kind is Kind.LINK else Cause.UNTAGGED
-                await candidates.add(transaction, kind, repository_id, item_id, cause)
+                await candidates.add(transaction, kind, repository_id, item_id, _FORGOTTEN[kind][1])
             return self._repair
 
         done = await self._database.write(work, reserve=True)
         if done is not None:
-            problem = Problem.LINK_FORGOTTEN if kind is Kind.LINK else Problem.MANIFEST_FORGOTTEN
-            message = "nothing refers to it, and collection would never look at it"
-            self._report.add(problem, f"{name}@{digest}", message, repaired=done)
+            problem, _, why = _FORGOTTEN[kind]
+            self._report.add(problem, subject, f"{why}, and collection would never look at it", repaired=done)
 
     async def _manifests(self) -> None:
         self._report.doing = "looking at manifests"
@@ -104,7 +113,7 @@ class RowCheck:
         elif not facts.queued and await self._is_forgotten(
             self._database, Kind.MANIFEST, facts.repository_id, facts.id
         ):
-            await self._forgotten(Kind.MANIFEST, facts.repository_id, facts.id, str(facts.repository), facts.digest)
+            await self._forgotten(Kind.MANIFEST, facts.repository_id, facts.id, f"{facts.repository}@{facts.digest}")
 
     async def _wrong_manifest(self, found: ManifestFacts) -> None:
         async def work(transaction: Transaction) -> tuple[Problem, str] | None:
@@ -114,10 +123,13 @@ class RowCheck:
                 return None
             wrong = await _wrong_with(transaction, facts)
             if wrong is not None and self._repair:
-                if wrong[0] is Problem.MANIFEST_EDGES:
+                if facts.repository is None:
+                    await repairs.forget(transaction, facts.repository_id, facts.id)
+                    await garbage.remove_manifest(transaction, facts.id)
+                elif wrong[0] is Problem.MANIFEST_EDGES:
                     await _record_edges(transaction, facts)
                 else:
-                    await _remove(transaction, facts)
+                    await _remove(transaction, facts, facts.repository)
             return wrong
 
         wrong = await self._database.write(work, reserve=True)
@@ -135,6 +147,16 @@ class RowCheck:
                     await self._wrong_tag(facts)
             after = (page[-1].repository_id, page[-1].name)
 
+    async def _repositories(self) -> None:
+        self._report.doing = "looking at repositories"
+        after = 0
+        while page := await fsck.repository_page(self._database, after=after, limit=_PAGE):
+            for facts in page:
+                self._report.looked_at["repositories"] += 1
+                if not facts.kept:
+                    await self._forgotten(Kind.REPOSITORY, facts.id, facts.id, facts.name)
+            after = page[-1].id
+
     async def _wrong_tag(self, found: TagFacts) -> None:
         async def work(transaction: Transaction) -> TagFacts | None:
             await repositories.lock_known(transaction, found.repository_id)
@@ -142,9 +164,9 @@ class RowCheck:
             if facts is None or (facts.digest is not None and not facts.deleted):
                 return None
             if self._repair and facts.digest is None:
-                await fsck.remove_tag(transaction, facts.repository_id, facts.name, actor=_ACTOR)
+                await repairs.remove_tag(transaction, facts.repository_id, facts.name, actor=_ACTOR)
             elif self._repair:
-                await fsck.show(transaction, facts.manifest_id)
+                await repairs.show(transaction, facts.manifest_id)
             return facts
 
         facts = await self._database.write(work, reserve=True)
@@ -219,23 +241,22 @@ async def _record_edges(transaction: Transaction, facts: ManifestFacts) -> None:
     await candidates.settle(transaction, facts.repository_id, facts.id, has_children=bool(new.children))
 
 
-async def _remove(transaction: Transaction, facts: ManifestFacts) -> None:
+async def _remove(transaction: Transaction, facts: ManifestFacts, name: RepositoryName) -> None:
     """Remove a manifest whose bytes are wrong, so that a push brings it back; indexes that list it stay."""
     for tag in await tags.of_manifest(transaction, facts.id):
-        await fsck.remove_tag(transaction, facts.repository_id, tag, actor=_ACTOR)
-        if facts.repository is not None:
-            await events.record(transaction, facts.repository, events.UNTAG, actor=_ACTOR, tag=tag, digest=facts.digest)
-    await fsck.unlist(transaction, facts.id)
-    await candidates.add_edges(transaction, facts.id, since=await clock(transaction))
+        await repairs.remove_tag(transaction, facts.repository_id, tag, actor=_ACTOR)
+        await events.record(transaction, name, events.UNTAG, actor=_ACTOR, tag=tag, digest=facts.digest)
+    await repairs.unlist(transaction, facts.id)
+    since = await clock(transaction)
+    await candidates.add_edges(transaction, facts.id, since=since)
     await garbage.remove_manifest(transaction, facts.id)
-    if facts.repository is not None:
-        await candidates.add_referrers(transaction, facts.repository_id, facts.digest, since=await clock(transaction))
-        await events.record(
-            transaction,
-            facts.repository,
-            events.DELETE,
-            actor=_ACTOR,
-            digest=facts.digest,
-            media_type=facts.media_type,
-            size=facts.size,
-        )
+    await candidates.add_referrers(transaction, facts.repository_id, facts.digest, since=since)
+    await events.record(
+        transaction,
+        name,
+        events.DELETE,
+        actor=_ACTOR,
+        digest=facts.digest,
+        media_type=facts.media_type,
+        size=facts.size,
+    )

@@ -15,7 +15,11 @@ from tests.support import postgresql
 from tests.support.s3 import S3Server, server_settings
 from tests.support.server import Connect, Server, ServerFactory
 
-QUIET = {"STOWAGE_SCRUB__ENABLED": "false", "STOWAGE_HTTP__WORKERS": "1"}
+QUIET = {
+    "STOWAGE_SCRUB__ENABLED": "false",
+    "STOWAGE_BACKUP__ENABLED": "false",  # what a copy of the database names is not deleted
+    "STOWAGE_HTTP__WORKERS": "1",
+}
 """Servers that leave it to the test when what is looked at."""
 
 
@@ -49,6 +53,20 @@ class Site:
     def fsck(self, *arguments: str, status: int = 0) -> dict[str, Any]:
         """Compare database and storage."""
         return self.run("fsck", *arguments, status=status)
+
+    def faults(self) -> dict[str, list[str]]:
+        """What fsck finds, by its name, in order; nothing is repaired."""
+        found: dict[str, list[str]] = {}
+        for one in self.fsck(status=3)["findings"]:
+            assert one["repaired"] is False
+            found.setdefault(one["problem"], []).append(one["subject"])
+        return {name: sorted(subjects) for name, subjects in found.items()}
+
+    def unchecked(self, statements: str) -> None:
+        """Change the database as nothing does that keeps its constraints."""
+        if self.settings.get("STOWAGE_DATABASE__URL"):
+            statements = f"SET session_replication_role = replica; {statements}"
+        self.server.sql(statements)
 
 
 @pytest.fixture(scope="session")

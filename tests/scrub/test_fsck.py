@@ -67,22 +67,6 @@ def mixed(client: httpx.Client, repository: str) -> PushedImage:
     return image
 
 
-def faults(site: Site) -> dict[str, list[str]]:
-    """What is found, by its name; nothing is repaired."""
-    found: dict[str, list[str]] = {}
-    for one in site.fsck(status=3)["findings"]:
-        assert one["repaired"] is False
-        found.setdefault(one["problem"], []).append(one["subject"])
-    return found
-
-
-def unchecked(site: Site, statements: str) -> None:
-    """Change the database as nothing does that keeps its constraints."""
-    if site.settings.get("STOWAGE_DATABASE__URL"):
-        statements = f"SET session_replication_role = replica; {statements}"
-    site.server.sql(statements)
-
-
 def test_a_registry_in_use_has_no_faults(site: Site, repository: str) -> None:
     empty = site.fsck()
     assert empty["findings"] == []
@@ -139,8 +123,7 @@ def test_each_fault_is_found_and_repaired(site: Site, repository: str) -> None:
         "FROM upload_sessions WHERE received > 0"
     )
     edge = parts[digest_of(image.layers[0])][0]
-    unchecked(
-        site,
+    site.unchecked(
         f"DELETE FROM links WHERE blob_id = {edge} AND repository_id = {repository_id};"
         f"INSERT INTO tags (repository_id, name, manifest_id, updated_at) "
         f"VALUES ({repository_id}, 'nothing', 99999, 1);"
@@ -160,7 +143,7 @@ def test_each_fault_is_found_and_repaired(site: Site, repository: str) -> None:
         "tag-deleted": [f"{repository}:hidden"],
         "session-empty": [session],
     }
-    found = {name: sorted(subjects) for name, subjects in faults(site).items()}
+    found = site.faults()
     assert [Path(one).name for one in found.pop("object-orphaned")] == [orphan.name]
     assert found == expected
 
@@ -205,7 +188,7 @@ def test_bytes_of_uploads_that_nobody_continues(fresh_server: ServerFactory, con
     location = start_upload(site.client, repository)
     assert site.client.patch(location, content=b"0123456789").status_code == 202
     age(uploads / location.rpartition("/")[2])
-    assert faults(site) == {"upload-orphaned": [old.name]}
+    assert site.faults() == {"upload-orphaned": [old.name]}
     assert site.fsck("--repair", status=3)["summary"]["repaired"] == 1
     assert (old.exists(), young.exists()) == (False, True)
     closing = site.client.put(location, params={"digest": digest_of(b"0123456789")})
@@ -257,11 +240,11 @@ def test_storage_that_was_taken_over_is_compared_and_left_alone(
     storage.data(first.config).unlink()
     truncated(storage.data(second.config))
     expected = {"object-missing": [digest_of(first.config)], "object-size": [digest_of(second.config)]}
-    assert faults(site) == expected
+    assert site.faults() == expected
     if finished:
         done = stowage("import", "--from", str(storage.root), "--finish", "--yes", "--data", str(server.data))
         assert done.returncode == 0, done.stderr
-        assert faults(site) == expected
+        assert site.faults() == expected
     site.fsck("--repair", status=3)
     assert unused.exists()
     assert storage.data(second.config).exists()
@@ -285,7 +268,7 @@ def test_a_store_that_is_gone_is_said_and_the_rest_is_checked(
     content = random_bytes(300)
     missing(site.file(push_blob(site.client, repository, content)))
     storage.base.rename(storage.base.with_name("unmounted"))
-    assert faults(site) == {"store-unavailable": ["imported-1"], "object-missing": [digest_of(content)]}
+    assert site.faults() == {"store-unavailable": ["imported-1"], "object-missing": [digest_of(content)]}
     done = stowage("scrub", "--rate", "0", "--data", str(server.data))
     assert done.returncode == 1
     assert digest_of(content) in done.stdout
