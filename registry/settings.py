@@ -271,6 +271,22 @@ def admin_password_given() -> bool:
     return bool(os.environ.get(f"{ENVIRONMENT_PREFIX}ADMIN_PASSWORD"))
 
 
+SOURCE_LOGIN = f"{ENVIRONMENT_PREFIX}FROM_LOGIN"
+
+
+def source_login() -> tuple[str, str] | None:
+    """Return name and password for a registry that a command reads from, if STOWAGE_FROM_LOGIN has NAME:PASSWORD.
+
+    Raises:
+        SettingsError: it has something else.
+    """
+    given = os.environ.get(SOURCE_LOGIN, "")
+    name, separator, password = given.partition(":")
+    if given and not (name and separator):
+        raise SettingsError(f"{SOURCE_LOGIN}: expected NAME:PASSWORD")
+    return (name, password) if given else None
+
+
 FIXED = ("data", "http.host", "http.port", "http.workers", "storage", "database", "operations")
 """What can't change while the server runs: its processes share it, or the supervisor holds it."""
 

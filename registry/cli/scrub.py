@@ -10,20 +10,23 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 
 from registry.cli.opened import in_registry, registry_settings
-from registry.cli.options import ConfigOption, DataOption, JsonOption, examples
+from registry.cli.options import ConfigOption, DataOption, JsonOption, examples, fail
 from registry.cli.progress import bar, shown, size
 from registry.db import scrub as scrub_rows
 from registry.db.connection import Transaction
 from registry.logs import escaped
 from registry.main import Opened
 from registry.services.scrub import Finding, Outcome, Pace, Scrubber
-from registry.services.scrub_source import FolderSource
+from registry.services.scrub_source import Folder, Origin, Registry, Source
 from registry.setting_types import DurationOrNone, Size
+from registry.settings import SOURCE_LOGIN, SettingsError, source_login
+from storage.remote import Login, NotARegistry, RemoteRegistry
 
 EXAMPLES = examples(
     "stowage scrub",
     "stowage scrub --older-than 7d --rate 100MiB",
     "stowage scrub --quarantined --from /mnt/backup/stowage --data /var/lib/stowage",
+    "stowage scrub --quarantined --from https://registry.example.org",
     "stowage scrub --json --data /var/lib/stowage",
 )
 FOUND = 3
@@ -67,11 +70,12 @@ RateOption = Annotated[
     ),
 ]
 FromOption = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--from",
-        metavar="DIR",
-        help="Take the bytes of damaged blobs from there: storage of Stowage or of CNCF distribution, an OCI layout.",
+        metavar="DIR|URL",
+        help="Take the bytes of damaged blobs from there: storage of Stowage or of CNCF distribution, an OCI layout; "
+        f"or another registry, https://HOST, with NAME:PASSWORD in ${SOURCE_LOGIN} if it asks for that.",
         show_default=False,
     ),
 ]
@@ -103,22 +107,29 @@ def scrub(
     Exit status: 0 if everything was right, 3 if something is damaged, 1 if it failed.
     """
     settings = registry_settings(config, data)
+    remote = _remote(source)
     pace = Pace(settings.scrub.rate if rate is None else rate)
     report = _Report(as_json=as_json)
 
     async def run(opened: Opened) -> int:
         async with AsyncExitStack() as stack:
-            replace = None
+            elsewhere = None
             if source is not None:
-                folder = FolderSource(source, opened.database, opened.driver)
-                stack.push_async_callback(folder.close)
-                replace = folder.replace
+                origin = await _origin(source, remote, opened)
+                stack.push_async_callback(origin.close)
+                elsewhere = Source(origin, opened.database, opened.driver)
             scrubber = Scrubber(
-                opened.database, opened.stores, pace, told=report.tell, replace=replace, strict=unreadable
+                opened.database,
+                opened.stores,
+                pace,
+                told=report.tell,
+                replace=None if elsewhere is None else elsewhere.replace,
+                strict=unreadable,
             )
             if sys.stderr.isatty() and not quarantined:
                 report.blobs, _ = await scrub_rows.total(opened.database)
             await scrubber.run(_unfenced, every_s=older_than, quarantined_only=quarantined, outcome=report.outcome)
+            report.trouble = "" if elsewhere is None else elsewhere.trouble
             return await scrub_rows.count_quarantined(opened.database, most=_MOST)
 
     with shown(report.progress, sys.stderr):
@@ -126,6 +137,25 @@ def scrub(
     report.end(left)
     if report.wrong:
         raise typer.Exit(FOUND)
+
+
+def _remote(source: str | None) -> RemoteRegistry | None:
+    """Return the registry that an address names; None for a folder. Ends the command if it is neither."""
+    if source is None or "://" not in source:
+        return None
+    try:
+        login = source_login()
+        return RemoteRegistry(source, None if login is None else Login(*login))
+    except (NotARegistry, SettingsError) as error:
+        fail(f"--from: {error}")
+
+
+async def _origin(source: str, remote: RemoteRegistry | None, opened: Opened) -> Origin:
+    """Open the other place. Raises StorageUnavailable if there are no blobs, or nobody answers."""
+    if remote is None:
+        return Folder(Path(source), opened.driver)
+    await remote.check()
+    return Registry(remote, opened.database, opened.driver)
 
 
 async def _unfenced(transaction: Transaction) -> None:
@@ -138,6 +168,7 @@ class _Report:
     Attributes:
         blobs: how many there are, as far as is known.
         wrong: how many are damaged and were not repaired.
+        trouble: what was wrong with the place to take bytes from.
     """
 
     def __init__(self, *, as_json: bool) -> None:
@@ -146,6 +177,7 @@ class _Report:
         self.outcome = Outcome()
         self.blobs = 0
         self.wrong = 0
+        self.trouble = ""
 
     def tell(self, finding: Finding) -> None:
         """Take in a finding."""
@@ -172,8 +204,11 @@ class _Report:
                 "recovered": done.recovered,
                 "quarantined": quarantined,
             }
-            typer.echo(json.dumps({"found": self._found, "summary": totals}, indent=2))
+            found = {"found": self._found, "trouble": self.trouble or None, "summary": totals}
+            typer.echo(json.dumps(found, indent=2))
             return
+        if self.trouble:
+            typer.echo(escaped(f"what --from has could not always be used; the last was {self.trouble}"))
         repaired = done.found - self.wrong
         typer.echo(
             f"{done.blobs:,} blobs read, {size(done.bytes)}: {done.found:,} damaged, {repaired:,} of them repaired; "

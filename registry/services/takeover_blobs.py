@@ -60,34 +60,44 @@ class Copier:
             reader = await self._foreign.open(key)
         except StorageError as error:
             return Copied("", str(error))
-        try:
-            return await self._copy(digest, reader)
-        finally:
-            reader.close()
+        return await copy_in(self.own, digest, reader, self._report)
 
-    async def _copy(self, digest: Digest, reader: ObjectReader) -> Copied:
-        upload_id = str(uuid.uuid4())
-        hasher = new_hasher(algorithm_of(digest))
+
+async def copy_in(own: BlobDriver, digest: Digest, reader: ObjectReader, report: Report) -> Copied:
+    """Copy what a reader gives into the registry's own storage, if it hashes to the digest, and close the reader.
+
+    Raises:
+        Unavailable: the registry's own storage does not take it.
+    """
+    try:
+        return await _copy_in(own, digest, reader, report)
+    finally:
+        reader.close()
+
+
+async def _copy_in(own: BlobDriver, digest: Digest, reader: ObjectReader, report: Report) -> Copied:
+    upload_id = str(uuid.uuid4())
+    hasher = new_hasher(algorithm_of(digest))
+    with _own_errors():
+        state = await own.create_upload(upload_id)
+        writer = await own.open_upload(upload_id, state, 0, hasher)
+    try:
+        for offset in range(0, reader.size, READ_CHUNK):
+            try:
+                content = await reader.read(offset, min(READ_CHUNK, reader.size - offset))
+            except StorageError as error:
+                return Copied("", str(error))
+            with _own_errors():
+                await writer.write(content)
+            report.bytes_copied += len(content)
         with _own_errors():
-            state = await self.own.create_upload(upload_id)
-            writer = await self.own.open_upload(upload_id, state, 0, hasher)
-        try:
-            for offset in range(0, reader.size, READ_CHUNK):
-                try:
-                    content = await reader.read(offset, min(READ_CHUNK, reader.size - offset))
-                except StorageError as error:
-                    return Copied("", str(error))
-                with _own_errors():
-                    await writer.write(content)
-                self._report.bytes_copied += len(content)
-            with _own_errors():
-                await writer.flush()
-            if digest_from(algorithm_of(digest), hasher) != digest:
-                return Copied("", "its bytes do not hash to its digest")
-            with _own_errors():
-                return Copied(await writer.publish(new_key(digest)), "")
-        finally:
-            await writer.discard()
+            await writer.flush()
+        if digest_from(algorithm_of(digest), hasher) != digest:
+            return Copied("", "its bytes do not hash to its digest")
+        with _own_errors():
+            return Copied(await writer.publish(new_key(digest)), "")
+    finally:
+        await writer.discard()
 
 
 @contextmanager

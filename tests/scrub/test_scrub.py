@@ -162,6 +162,7 @@ def test_bytes_are_taken_from_another_folder(
     folder = copied_storage(site, repository, contents, tmp_path / "other", layout)
     done = site.scrub("--from", str(folder), status=3)
     assert done["summary"] | {"blobs": 3, "damaged": 3, "repaired": 2, "quarantined": 1} == done["summary"]
+    assert done["trouble"] == f"{digest_of(contents[0])}: its bytes do not hash to its digest"
     assert {one["digest"]: one["repaired"] for one in done["found"]} == {
         digest_of(content): number > 0 for number, content in enumerate(contents)
     }
