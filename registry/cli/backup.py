@@ -19,8 +19,8 @@ from registry.db.backups import Backup, Kind
 from registry.db.connection import Database, Transaction
 from registry.jobs.backup import LEASE_S, NAME
 from registry.jobs.runner import LeaseLost
-from registry.main import Opened, backups_of
-from registry.services.backups import Backups, Copy, Listed, listed
+from registry.opened import Opened
+from registry.services.backups import Backups, Copy, Listed, backups_of, listed
 from registry.setting_types import Duration
 from registry.settings import Settings
 

@@ -11,7 +11,7 @@ from registry.cli.opened import in_registry, registry_settings
 from registry.cli.options import ConfigOption, DataOption, JsonOption, examples
 from registry.cli.progress import shown
 from registry.logs import escaped
-from registry.main import Opened
+from registry.opened import Opened
 from registry.services.fsck import Fsck
 from registry.services.fsck_report import REPAIRS, Found, Report
 from registry.services.retention import rules_of

@@ -19,7 +19,7 @@ from registry.db.doomed import Sum
 from registry.db.garbage import LinkFacts, ManifestFacts
 from registry.jobs.collect import LEASE_S, NAME
 from registry.jobs.runner import LeaseLost, Paused
-from registry.main import Opened
+from registry.opened import Opened
 from registry.services.collection import Collected, Collector, Explained, explain
 from registry.services.maintenance import Maintenance
 from registry.services.retention import Keeper, Rules, rules_of

@@ -17,8 +17,8 @@ from registry.cli.progress import bar, shown, size
 from registry.db import repositories
 from registry.errors import NameInvalid, TagInvalid
 from registry.logs import escaped
-from registry.main import Opened
 from registry.oci.names import RepositoryName, Tag, parse_repository, parse_tag
+from registry.opened import Opened
 from registry.services.exporting import Exported, Exporter, Selection
 from registry.services.layout_readers import ArchiveReader, FolderReader, LayoutInvalid
 from registry.services.layout_writers import ArchiveWriter, FolderWriter, LayoutWriter, TargetExists, TarWriter

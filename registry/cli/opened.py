@@ -10,7 +10,7 @@ from registry.db.connection import Database
 from registry.db.migrate import REVISION
 from registry.db.place import place_of
 from registry.errors import RegistryError, Unavailable
-from registry.main import Opened, open_registry
+from registry.opened import Opened, open_registry
 from registry.settings import Settings
 from storage.errors import StorageError
 

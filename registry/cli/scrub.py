@@ -15,7 +15,7 @@ from registry.cli.progress import bar, shown, size
 from registry.db import scrub as scrub_rows
 from registry.db.connection import Transaction
 from registry.logs import escaped
-from registry.main import Opened
+from registry.opened import Opened
 from registry.services.scrub import Finding, Outcome, Pace, Scrubber
 from registry.services.scrub_source import Folder, Origin, Registry, Source
 from registry.setting_types import DurationOrNone, Size

@@ -23,7 +23,7 @@ from registry.db.sqlite import SqliteDatabase
 from registry.drivers import build_foreign, build_imported
 from registry.errors import Unavailable
 from registry.logs import escaped
-from registry.main import Opened
+from registry.opened import Opened
 from registry.services.takeover import Rules, Takeover, TakeoverFinished, finish
 from registry.services.takeover_blobs import Copier
 from registry.services.takeover_report import Findings, Report

@@ -19,9 +19,12 @@ from registry import __version__
 from registry.db import backups, jobs, repositories
 from registry.db.backups import Kind
 from registry.db.connection import Database, Reader, Transaction
+from registry.db.place import place_of
 from registry.db.sqlite_copy import Room, look_at, move_new
 from registry.errors import RegistryError, Unavailable
+from registry.settings import Settings
 from storage.attic import Attic
+from storage.driver import BlobDriver
 from storage.errors import ObjectMissing, StorageError
 
 logger = logging.getLogger("stowage.backup")
@@ -264,3 +267,18 @@ def _as_json(copy: Copy) -> str:
 
 def _stamp(microseconds: int) -> str:
     return datetime.fromtimestamp(microseconds // 1_000_000, UTC).strftime("%Y%m%dt%H%M%Sz")
+
+
+def backups_of(settings: Settings, database: Database, driver: BlobDriver, *, instance: str = "") -> Backups | None:
+    """Return what makes copies of the database; None for one on a server, which has its own tools."""
+    file = place_of(settings).file
+    if file is None:
+        return None
+    return Backups(
+        database,
+        driver.attic,
+        file,
+        reserve=settings.database.reserve,
+        keep=settings.backup.keep,
+        instance=instance,
+    )
