@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from bench.collection import Collection
+from bench.collection import Collection, CollectionOnS3
 from bench.comparison import Comparison
 from bench.encryption import Encryption
 from bench.filling import Inconsistent
@@ -35,6 +35,7 @@ SECTIONS: tuple[Section, ...] = (
     StartUp(),
     TakeOver(),
     Collection(),
+    CollectionOnS3(),
     Memory(),
 )
 

@@ -9,7 +9,7 @@ import pytest
 
 from bench import __main__ as command
 from bench import encryption, startup
-from bench.collection import Collection
+from bench.collection import Collection, CollectionOnS3
 from bench.comparison import Comparison
 from bench.encryption import Encryption, StowageTls
 from bench.growth import Growth
@@ -118,3 +118,10 @@ def test_collection_finds_and_deletes_what_was_made_garbage(
     assert finding["candidates"] == deleting["blobs"] == deleting["manifests"] == 10
     assert deleting["bytes"] == 10 * 4096
     assert "blobs deleted" in capsys.readouterr().out
+
+
+def test_collection_deletes_from_a_bucket(measure: Measure, capsys: pytest.CaptureFixture[str]) -> None:
+    (deleting,) = measure(CollectionOnS3(40, 10))
+    assert deleting["blobs"] == deleting["manifests"] == 10
+    assert deleting["bytes"] == 10 * 4096
+    assert "blobs, on S3" in capsys.readouterr().out
