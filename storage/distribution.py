@@ -6,16 +6,17 @@ file is meant. Nothing is ever written there.
 
 import os
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
 from storage import beneath
 from storage.attic import check_name
+from storage.deleting import delete_each
 from storage.digest import Digest, Hasher, algorithm_of, encoded_of
 from storage.driver import StoredObject, UploadWriter
-from storage.errors import InvalidKey, ObjectMissing, StorageUnavailable
+from storage.errors import InvalidKey, ObjectMissing, StorageError, StorageUnavailable
 from storage.filesystem import THREADS, FilesystemDriver
 from storage.filesystem_files import delete_file, explained
 from storage.filesystem_reader import READ_NOW_LIMIT, FilesystemReader
@@ -200,6 +201,10 @@ class DistributionDriver(ForeignDriver):
         await self.check_deletable(key)
         await self._threads.run(self._delete, key)
         self._check_there()
+
+    async def delete_many(self, keys: Sequence[str]) -> dict[str, StorageError]:
+        """Delete objects, a few at a time. Return what could not be deleted, and why."""
+        return await delete_each(self.delete, keys)
 
     async def objects(self, after: str = "") -> AsyncIterator[StoredObject]:
         """List objects by key, those of manifests too."""

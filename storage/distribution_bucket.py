@@ -4,11 +4,12 @@ Importing this imports boto3, which takes a third of a second.
 """
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
+from storage.deleting import delete_each
 from storage.distribution import ForeignDriver, checked, is_key
 from storage.driver import StoredObject
-from storage.errors import ObjectMissing, StorageUnavailable
+from storage.errors import ObjectMissing, StorageError, StorageUnavailable
 from storage.s3_bucket import Bucket, Found
 from storage.s3_client import make_client
 from storage.s3_options import S3Options
@@ -82,6 +83,10 @@ class DistributionBucketDriver(ForeignDriver):
         """Delete an object. Raises InvalidKey, and StorageUnavailable while the takeover is not finished."""
         await self.check_deletable(key)
         await self._threads.run(self._bucket.delete, key, key)
+
+    async def delete_many(self, keys: Sequence[str]) -> dict[str, StorageError]:
+        """Delete objects, a few at a time. Return what could not be deleted, and why."""
+        return await delete_each(self.delete, keys)
 
     async def objects(self, after: str = "") -> AsyncIterator[StoredObject]:
         """List objects by key, those of manifests too, a page at a time."""

@@ -11,11 +11,12 @@ Everything else (who may see an object, which digest it has, how far an upload i
 facts are rows in the database. `tests/storage/` holds every driver to the words below.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from storage.digest import Hasher
+from storage.errors import StorageError
 
 if TYPE_CHECKING:
     from storage.attic import Attic
@@ -261,6 +262,13 @@ class BlobDriver(Protocol):
         """Delete an object, durably. Deleting one that is not there is no error: a delete may be repeated.
 
         Raises InvalidKey, StorageUnavailable.
+        """
+
+    async def delete_many(self, keys: Sequence[str]) -> dict[str, StorageError]:
+        """Delete objects as `delete` does, with as few requests as the store allows.
+
+        Returns what could not be deleted, by key, and why: InvalidKey, StorageUnavailable. What failed keeps nothing
+        else from being deleted. `storage.deleting.delete_each` does it one by one.
         """
 
     def objects(self, after: str = "") -> AsyncIterator[StoredObject]:

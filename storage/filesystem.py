@@ -11,14 +11,15 @@ import fcntl
 import os
 import stat
 import uuid
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from storage.deleting import delete_each
 from storage.digest import Hasher
 from storage.driver import StoredObject
-from storage.errors import ObjectMissing, StorageFull, StorageUnavailable, UploadDamaged, UploadMissing
+from storage.errors import ObjectMissing, StorageError, StorageFull, StorageUnavailable, UploadDamaged, UploadMissing
 from storage.filesystem_attic import FilesystemAttic
 from storage.filesystem_files import (
     Folders,
@@ -162,6 +163,10 @@ class FilesystemDriver:
         """Delete an object, durably, in a thread. Raises InvalidKey, StorageUnavailable."""
         await self._threads.run(delete_file, self._root, check_key(key))
         self._check_there("blobs")
+
+    async def delete_many(self, keys: Sequence[str]) -> dict[str, StorageError]:
+        """Delete objects, a few at a time. Return what could not be deleted, and why."""
+        return await delete_each(self.delete, keys)
 
     async def objects(self, after: str = "") -> AsyncIterator[StoredObject]:
         """List objects by key, in threads. Holds the names of one folder a level."""

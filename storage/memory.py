@@ -2,16 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from storage.attic import check_name
+from storage.deleting import delete_each
 from storage.digest import Hasher
 from storage.driver import READ_CHUNK, ObjectStream, Source, StoredObject
 from storage.errors import (
     InvalidKey,
     ObjectMissing,
+    StorageError,
     StorageUnavailable,
     UploadBusy,
     UploadDamaged,
@@ -295,6 +297,10 @@ class MemoryDriver:
     async def delete(self, key: str) -> None:
         """Delete an object, or nothing. Raises InvalidKey."""
         self._objects.pop(check_key(key), None)
+
+    async def delete_many(self, keys: Sequence[str]) -> dict[str, StorageError]:
+        """Delete objects, a few at a time. Return what could not be deleted, and why."""
+        return await delete_each(self.delete, keys)
 
     async def objects(self, after: str = "") -> AsyncIterator[StoredObject]:
         """List objects by key."""

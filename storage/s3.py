@@ -9,10 +9,11 @@ Objects are at `<prefix>/objects/<key>`. A large upload is a multipart upload fo
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from storage.deleting import delete_each
 from storage.digest import Hasher
 from storage.driver import StoredObject
 from storage.errors import (
@@ -29,6 +30,7 @@ from storage.s3_assembly import Assembly, Workshop
 from storage.s3_attic import S3Attic
 from storage.s3_bucket import OBJECTS, Bucket, is_unknown
 from storage.s3_client import make_client
+from storage.s3_deleting import MOST, Deleter
 from storage.s3_errors import code_of, reason
 from storage.s3_leftovers import sweep
 from storage.s3_listing import list_objects, list_uploads
@@ -70,6 +72,7 @@ class S3Driver:
         self._threads = Threads(options.threads)
         self.buffers = BufferPool(max(8, options.memory // BUFFER_SIZE))
         self._allowance = Allowance(_READ_AHEAD)
+        self._deleter = Deleter(self._bucket, self._threads)
         self._attic = S3Attic(self._bucket, self._threads, options.part_size)
         self._wrote_at = -float(_PROBE_EVERY_S)
         self._tidying: set[asyncio.Task[None]] = set()
@@ -191,7 +194,16 @@ class S3Driver:
 
     async def delete(self, key: str) -> None:
         """Delete an object. Raises InvalidKey, StorageUnavailable."""
-        await self._threads.run(self._bucket.delete, OBJECTS + check_key(key), key)
+        await self._deleter.delete(key)
+
+    async def delete_many(self, keys: Sequence[str]) -> dict[str, StorageError]:
+        """Delete objects, up to a thousand with each request, or one by one where the store wants that."""
+        failed: dict[str, StorageError] = {}
+        for start in range(0, len(keys), MOST):
+            some = list(keys[start : start + MOST])
+            found = await self._deleter.try_many(some) if self._deleter.takes_many else None
+            failed |= await delete_each(self.delete, some) if found is None else found
+        return failed
 
     async def objects(self, after: str = "") -> AsyncIterator[StoredObject]:
         """List objects by key, a page at a time."""

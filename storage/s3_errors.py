@@ -24,7 +24,7 @@ GONE = frozenset({"NoSuchKey", "NoSuchUpload"})
 CHANGED = frozenset({"PreconditionFailed", "InvalidPart", "InvalidPartOrder"})
 UNKNOWN_HERE = frozenset({"NotImplemented", "MethodNotAllowed"})
 _FULL = frozenset({"QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "InsufficientStorage"})
-_REFUSED = {
+REFUSED = {
     "NoSuchBucket": "there is no such bucket",
     "AccessDenied": "the credentials may not do that",
     "InvalidAccessKeyId": "the store does not know the access key id",
@@ -52,11 +52,16 @@ def code_of(error: BaseException | None) -> str:
     return str(error.response.get("Error", {}).get("Code", "")) if isinstance(error, ClientError) else ""
 
 
+def explanation(code: str) -> str:
+    """Say in a few words what S3's word for what went wrong with one object of many means."""
+    return REFUSED.get(code) or f"the store answered {code[:60]}"
+
+
 def reason(error: BaseException) -> str:
     """Say in a few words what went wrong."""
     if isinstance(error, ClientError):
         code, status = code_of(error), error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return _REFUSED.get(code) or f"the store answered {status}" + (f" {code[:60]}" if code != str(status) else "")
+        return REFUSED.get(code) or f"the store answered {status}" + (f" {code[:60]}" if code != str(status) else "")
     for kind, text in _BROKEN:
         if isinstance(error, kind):
             return text

@@ -1,6 +1,6 @@
 """A BlobDriver that is measured: how long opening, publishing and deleting take, and how often they fail."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from time import perf_counter
 from typing import Any, TypeVar
@@ -9,7 +9,7 @@ from registry.metrics.families import STORAGE_OPERATIONS
 from registry.metrics.figures import Figures
 from storage.digest import Hasher
 from storage.driver import BlobDriver, ObjectReader, StoredObject, UploadWriter
-from storage.errors import StorageFull, StorageUnavailable
+from storage.errors import StorageError, StorageFull, StorageUnavailable
 
 T = TypeVar("T")
 Part = Callable[[str], AbstractContextManager[Any]]
@@ -73,6 +73,14 @@ class MeasuredDriver:
     async def delete(self, key: str) -> None:
         """Delete an object."""
         await self._measured("delete", self._driver.delete(key))
+
+    async def delete_many(self, keys: Sequence[str]) -> dict[str, StorageError]:
+        """Delete objects: one operation, and as many failures as there are."""
+        failed = await self._measured("delete", self._driver.delete_many(keys))
+        for error in failed.values():
+            if isinstance(error, _BROKEN):
+                self._failed["delete"]()
+        return failed
 
     async def create_upload(self, upload_id: str) -> str:
         """Begin an upload."""

@@ -22,7 +22,6 @@ from storage.errors import StorageError
 
 _BATCH = 100
 """Candidates a transaction, and objects between two looks at whether to go on: pushes wait for a transaction."""
-_AT_ONCE = 8
 _PAGE = 500
 
 Facts = ManifestFacts | LinkFacts | RepositoryFacts
@@ -230,21 +229,10 @@ class Collector:
         return failure
 
     async def _delete(self, store: str, keys: list[DoomedKey]) -> tuple[list[DoomedKey], StorageError | None]:
-        """Delete objects, a few at a time. Return those that are gone, and why others are not."""
-        deleted: list[DoomedKey] = []
-        failure: StorageError | None = None
+        """Delete objects. Return those that are gone, and why others are not."""
         driver = await self._stores.driver_of(store)
-        for start in range(0, len(keys), _AT_ONCE):
-            some = keys[start : start + _AT_ONCE]
-            results = await asyncio.gather(*(driver.delete(one.key) for one in some), return_exceptions=True)
-            for one, result in zip(some, results, strict=True):
-                if isinstance(result, StorageError):
-                    failure = result
-                elif result is not None:
-                    raise result
-                else:
-                    deleted.append(one)
-        return deleted, failure
+        failed = await driver.delete_many([one.key for one in keys])
+        return [one for one in keys if one.key not in failed], next(iter(failed.values()), None)
 
     async def _forget(self, store: str, deleted: list[DoomedKey], check: Check) -> None:
         async def work(transaction: Transaction) -> None:

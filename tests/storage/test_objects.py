@@ -208,6 +208,18 @@ async def test_a_delete_may_be_repeated(store: Store, unused_key: str) -> None:
     del store.expected[key]
 
 
+async def test_many_are_deleted_at_once(store: Store, unused_key: str) -> None:
+    keys = [await store.put(str(number).encode()) for number in range(20)]
+    kept = await store.put(CONTENT)
+    failed = await store.driver.delete_many([*keys, "../escapes", unused_key])
+    for key in keys:
+        del store.expected[key]
+    assert {key: type(error) for key, error in failed.items()} == {"../escapes": InvalidKey}
+    assert await store.keys() == [kept]
+    assert await store.replica.delete_many(keys) == {}
+    assert await store.driver.delete_many([]) == {}
+
+
 async def test_objects_are_listed_in_order_after_a_key(store: Store) -> None:
     for number in range(60):
         await store.put(str(number).encode())

@@ -153,6 +153,83 @@ async def test_a_full_store_says_so(driver: S3Driver, relay: FaultyS3, code: byt
     await driver.check()
 
 
+def deletes_many(asked: Asked) -> bool:
+    """Whether it deletes many objects at once."""
+    return asked.method == "POST" and asked.query.startswith("delete")
+
+
+async def test_many_are_deleted_with_few_requests(driver: S3Driver, relay: FaultyS3) -> None:
+    pushed = [await push(driver, str(number).encode()) for number in range(3)]
+    relay.asked.clear()
+    unused = [f"blobs/sha256/00/{number}" for number in range(1500)]
+    assert await driver.delete_many([*pushed[:1], *unused, *pushed[1:]]) == {}
+    assert [deletes_many(asked) for asked in relay.asked] == [True, True]
+    assert await keys(driver) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "why"),
+    [
+        (500, "InternalError", "the store answered 500 InternalError"),
+        (403, "AccessDenied", "the credentials may not do that"),
+        (400, "ExpiredToken", "the credentials have expired"),
+    ],
+)
+async def test_many_that_are_not_deleted_are_told_and_stay(
+    driver: S3Driver, relay: FaultyS3, status: int, code: str, why: str
+) -> None:
+    pushed = sorted([await push(driver, str(number).encode()) for number in range(3)])
+    relay.fail(Fault(deletes_many, ALWAYS, status, ERROR % code.encode()))
+    failed = await driver.delete_many([*pushed, "../escapes"])
+    assert set(failed) == {*pushed, "../escapes"}
+    assert all(str(failed[key]).endswith(why) for key in pushed)
+    assert await keys(driver) == pushed
+    relay.heal()
+    relay.asked.clear()
+    assert await driver.delete_many(pushed) == {}
+    assert await keys(driver) == []
+    assert deletes_many(relay.asked[0])
+
+
+async def test_one_of_many_that_is_not_deleted_is_told(driver: S3Driver, relay: FaultyS3) -> None:
+    first, second, third = [await push(driver, str(number).encode()) for number in range(3)]
+    prefix = relay.asked[-1].name.partition("/")[0]
+    errors = "".join(
+        f"<Error><Key>{prefix}/objects/{key}</Key><Code>{code}</Code><Message>made up</Message></Error>"
+        for key, code in ((first, "InternalError"), (second, "NoSuchKey"))
+    )
+    relay.fail(Fault(deletes_many, 1, 200, f"<DeleteResult>{errors}</DeleteResult>".encode()))
+    failed = await driver.delete_many([first, second, third])
+    assert {key: str(error) for key, error in failed.items()} == {
+        first: f"cannot delete {first}: the store answered InternalError"
+    }
+    assert await driver.delete_many([first, second, third]) == {}
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(501, "NotImplemented"), (405, "MethodNotAllowed"), (400, "MissingContentMD5")]
+)
+async def test_a_store_that_deletes_one_by_one_is_not_asked_again(
+    driver: S3Driver, relay: FaultyS3, status: int, code: str
+) -> None:
+    pushed = [await push(driver, str(number).encode()) for number in range(20)]
+    relay.fail(Fault(deletes_many, ALWAYS, status, ERROR % code.encode()))
+    relay.asked.clear()
+    failed = await driver.delete_many([*pushed[:10], "../escapes"])
+    assert list(failed) == ["../escapes"]
+    assert await driver.delete_many(pushed[10:]) == {}
+    assert await keys(driver) == []
+    assert sum(map(deletes_many, relay.asked)) == 1
+
+
+@pytest.mark.parametrize("fault", [Fault(deletes_many, 1, loses_answer=True), Fault(deletes_many, 1, repeats=100)])
+async def test_many_that_are_deleted_twice_are_deleted(driver: S3Driver, relay: FaultyS3, fault: Fault) -> None:
+    pushed = [await push(driver, str(number).encode()) for number in range(3)]
+    relay.fail(replace(fault))
+    assert await driver.delete_many(pushed[:2]) == {}
+    assert await keys(driver) == pushed[2:]
+
+
 async def test_a_late_or_repeated_delete_harms_nothing(driver: S3Driver, direct: S3Driver, relay: FaultyS3) -> None:
     first = await push(driver, SMALL)
     relay.fail(Fault(lambda asked: asked.method == "DELETE", 1, repeats=200))
