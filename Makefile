@@ -8,8 +8,8 @@ TOOLS := $(abspath $(or $(STOWAGE_TOOLS),.tools))
 export PATH := $(CURDIR)/$(PYTHON_BIN):$(TOOLS)/bin:$(PATH):/usr/local/sbin:/usr/sbin:/sbin
 # Arguments for what a target runs: make run ARGS="--port 5001", make test ARGS="tests/storage -k delete"
 ARGS ?=
-# Processes that run tests side by side; 0: one after the other, which disturbs what waits for a moment the least.
-PROCESSES ?= 0
+# Processes that run tests side by side; 0: one after the other.
+PROCESSES ?= 2
 SPREAD = --numprocesses=$(PROCESSES) --dist=loadgroup
 # Tests on the other backend wait for nothing exactly, and for their servers most of the time: so side by side.
 FLEET_PROCESSES ?= 3

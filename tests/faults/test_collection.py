@@ -18,7 +18,7 @@ from tests.support.fleet import BACKENDS, shared_backend
 from tests.support.server import Server, new_client
 
 LONG = os.environ.get("STOWAGE_LONG") == "1"
-SECONDS = 600 if LONG else 12
+SECONDS = 600 if LONG else 6
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from tests.support.fleet import Fleet
 from tests.support.server import Server, new_client
 
 LONG = os.environ.get("STOWAGE_LONG") == "1"
-SECONDS = 300 if LONG else 12
+SECONDS = 300 if LONG else 5
 PUSHERS = 3
 HOLD = {"STOWAGE_COLLECTION__HOLD": SOON["STOWAGE_COLLECTION__HOLD"]}
 KILLS = 3
