@@ -26,6 +26,7 @@ from registry.db.postgresql_connection import (
     values,
 )
 from registry.db.postgresql_pool import Pool
+from registry.db.postgresql_shared import SharedReads
 from registry.db.statements import Row, Rows, Statement
 from registry.errors import Unavailable
 
@@ -63,6 +64,7 @@ class PostgresDatabase:
         self._pool: Pool | None = None
         self._begin = {durable: beginning(target, durable=durable) for durable in (False, True)}
         self._mark = ""
+        self._shared = SharedReads()
         self.batches = 0
         """Transactions committed since the start."""
 
@@ -104,9 +106,15 @@ class PostgresDatabase:
         return cast(Rows, await self._read(text.text, values(text, parameters), one=False))
 
     async def first(self, statement: Statement, **parameters: Any) -> Row | None:
-        """Return the first row, or None."""
+        """Return the first row, or None. A hot statement is run once for all who ask at the same time."""
         text = statement.postgresql
-        return cast(Row | None, await self._read(text.text, values(text, parameters), one=True))
+        if not statement.hot:
+            return cast(Row | None, await self._read(text.text, values(text, parameters), one=True))
+
+        async def ask() -> Row | None:
+            return cast(Row | None, await self._read(text.text, values(text, parameters), one=True))
+
+        return await self._shared.first((statement, *parameters.values()), ask)
 
     def encode_list(self, values: list[str]) -> list[str]:
         """Leave a list as it is."""
