@@ -18,6 +18,7 @@ import httpx
 
 from tests.support import postgresql, s3
 from tests.support.databases import sql_on_file, sql_on_server
+from tests.support.nursery import Forked, nursery
 from tests.support.ports import free_port
 from tests.support.stored import InBucket, InFolder, Stored
 
@@ -26,6 +27,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 Connect = Callable[["Server"], httpx.Client]
 
+COVERAGE = "COVERAGE_PROCESS_CONFIG"
+"""In the environment while coverage is measured, in processes that begin with it."""
 TEST_DATABASE = "STOWAGE_TEST_DATABASE"
 TEST_STORAGE = "STOWAGE_TEST_STORAGE"
 _BACKEND = ("STOWAGE_DATABASE__URL", "STOWAGE_STORAGE__DRIVER", "STOWAGE_STORAGE__S3__")
@@ -65,7 +68,7 @@ class Server:
         self._settings = dict(settings or {})
         self._arguments = arguments
         self._wrapper = wrapper
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Forked | None = None
         self._log_begins = 0
         self.data.mkdir(parents=True, exist_ok=True)
 
@@ -114,19 +117,22 @@ class Server:
         if self.running:
             raise ServerError("the server is running already")
         self._settings = {**self.backend(), **self._settings}
-        command = [*self._wrapper, sys.executable, "-m", "registry", "serve", "--data", str(self.data)]
-        command += ["--host", self.host, "--port", str(self.port), *self._arguments]
+        arguments = ["serve", "--data", str(self.data), "--host", self.host, "--port", str(self.port), *self._arguments]
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", **self._settings}
         with self.log_file.open("ab") as log:
             self._log_begins = log.tell()
-            self._process = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **self._settings},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # so that kill() reaches workers too
-            )
+            if self._wrapper or COVERAGE in os.environ:
+                self._process = subprocess.Popen(
+                    [*self._wrapper, sys.executable, "-m", "registry", *arguments],
+                    cwd=ROOT,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,  # so that kill() reaches workers too
+                )
+            else:
+                self._process = nursery().start(arguments, environment, log.fileno())
         try:
             self._wait_until_ready(ready_within)
         except BaseException:
