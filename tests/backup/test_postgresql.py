@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,8 +33,9 @@ def shared_folder(folder: Path) -> Path:
     """Make a folder that the user of PostgreSQL's processes may write to."""
     folder.mkdir()
     folder.chmod(0o777)
-    for above in folder.parents[:3]:
-        above.chmod(above.stat().st_mode | 0o055)
+    for above in folder.parents:
+        if above.is_relative_to(tempfile.gettempdir()) and above != Path(tempfile.gettempdir()):
+            above.chmod(above.stat().st_mode | 0o055)
     return folder
 
 

@@ -74,7 +74,7 @@ class Container:
         try:
             self.podman.run("healthcheck", "run", self.identity)
         except ToolError as error:
-            assert "unhealthy" in str(error)
+            assert "unhealthy" in str(error) or "exceeded timeout" in str(error), error
             return False
         return True
 
