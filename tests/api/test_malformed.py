@@ -204,7 +204,8 @@ def everything(server: Server) -> tuple[list[tuple[str, bool, int]], list[str]]:
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server deep in a folder that nobody else uses."""
-    with Server(tmp_path_factory.mktemp("around") / "a" / "b" / "c") as running:
+    settings = {"STOWAGE_BACKUP__ENABLED": "false"}  # the only thing that writes there by itself
+    with Server(tmp_path_factory.mktemp("around") / "a" / "b" / "c", settings) as running:
         with new_client(running) as client:
             push_image(client, "some/thing", "latest")
         yield running

@@ -27,8 +27,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 Connect = Callable[["Server"], httpx.Client]
 
-COVERAGE = "COVERAGE_PROCESS_CONFIG"
-"""In the environment while coverage is measured, in processes that begin with it."""
+_FROM_THE_BEGINNING = frozenset({"COVERAGE_PROCESS_CONFIG", "LD_PRELOAD"})
+"""Variables that must be there when a process begins: coverage that is measured, and a clock that is wrong."""
 TEST_DATABASE = "STOWAGE_TEST_DATABASE"
 TEST_STORAGE = "STOWAGE_TEST_STORAGE"
 _BACKEND = ("STOWAGE_DATABASE__URL", "STOWAGE_STORAGE__DRIVER", "STOWAGE_STORAGE__S3__")
@@ -121,7 +121,7 @@ class Server:
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", **self._settings}
         with self.log_file.open("ab") as log:
             self._log_begins = log.tell()
-            if self._wrapper or COVERAGE in os.environ:
+            if self._wrapper or not _FROM_THE_BEGINNING.isdisjoint(environment):
                 self._process = subprocess.Popen(
                     [*self._wrapper, sys.executable, "-m", "registry", *arguments],
                     cwd=ROOT,
