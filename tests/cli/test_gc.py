@@ -83,6 +83,7 @@ def test_the_server_collects_by_itself_and_counts(
     assert Scrape.of(server.url).value("collection_candidates") == 1
     server.stop()
     change(server, "UPDATE links SET held_until = 0")
+    change(server, "UPDATE candidates SET due_at = 0")
     change(server, "UPDATE jobs SET due_at = 0")
     server.start()
     eventually(lambda: stored(server) == [], PATIENCE)
