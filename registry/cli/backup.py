@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import TypeAdapter, ValidationError
 
 from registry.cli.leases import take_lease
 from registry.cli.opened import in_database, in_registry, registry_settings
-from registry.cli.options import ConfigOption, DataOption, JsonOption, examples, fail
+from registry.cli.options import ConfigOption, DataOption, JsonOption, examples, fail, parser_of
 from registry.cli.progress import shown, size, size_of
 from registry.cli.times import shown_time
 from registry.db import backups, jobs
@@ -30,11 +29,7 @@ _WITH_TOOLS = (
 )
 
 
-def _duration(text: str) -> int:
-    try:
-        return TypeAdapter[int](Duration).validate_python(text)
-    except ValidationError:
-        raise typer.BadParameter("expected a duration like 12h, 30d or 4w") from None
+_duration = parser_of(Duration, "a duration like 12h, 30d or 4w")
 
 
 def build() -> typer.Typer:

@@ -5,11 +5,10 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from pydantic import TypeAdapter, ValidationError
 
 from registry.cli.leases import take_lease
 from registry.cli.opened import in_database, in_registry, registry_settings
-from registry.cli.options import ConfigOption, DataOption, JsonOption, examples, fail
+from registry.cli.options import ConfigOption, DataOption, JsonOption, examples, fail, parser_of
 from registry.cli.progress import shown, size
 from registry.cli.times import shown_time
 from registry.db import candidates, doomed, jobs
@@ -45,12 +44,7 @@ _CAUSES = {
 _KINDS = {Kind.MANIFEST: "manifest", Kind.LINK: "blob", Kind.REPOSITORY: "repository"}
 
 
-def _duration(text: str) -> int:
-    try:
-        return TypeAdapter[int](DurationOrNone).validate_python(text)
-    except ValidationError:
-        raise typer.BadParameter("expected a duration like 0s, 30m, 24h or 14d") from None
-
+_duration = parser_of(DurationOrNone, "a duration like 0s, 30m, 24h or 14d")
 
 GraceOption = Annotated[
     int | None,

@@ -1,10 +1,11 @@
 """What commands share: the options that find the configuration, how help shows examples, and how a command fails."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from pydantic import TypeAdapter, ValidationError
 
 from registry.settings import Settings, SettingsError, load_settings
 
@@ -39,6 +40,23 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for progra
 def examples(*lines: str) -> str:
     """Return the end of a command's help: one example a line, each of which can be run as it stands."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def parser_of(kind: Any, expected: str) -> Callable[[str], int]:
+    """Return what reads an option's value as a setting of that type is read.
+
+    Args:
+        kind: one of `registry.setting_types`.
+        expected: what to say to somebody who writes something else.
+    """
+
+    def parse(text: str) -> int:
+        try:
+            return TypeAdapter[int](kind).validate_python(text)
+        except ValidationError:
+            raise typer.BadParameter(f"expected {expected}") from None
+
+    return parse
 
 
 def settings_of(config: Path | None, command_line: Mapping[str, Any]) -> Settings:

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import TypeAdapter, ValidationError
 
 from registry.cli.opened import in_registry, registry_settings
-from registry.cli.options import ConfigOption, DataOption, JsonOption, examples, fail
+from registry.cli.options import ConfigOption, DataOption, JsonOption, examples, fail, parser_of
 from registry.cli.progress import bar, shown, size
 from registry.db import scrub as scrub_rows
 from registry.db.connection import Transaction
@@ -35,19 +34,8 @@ FOUND = 3
 _MOST = 1_000_000_000
 
 
-def _duration(text: str) -> int:
-    try:
-        return TypeAdapter[int](DurationOrNone).validate_python(text)
-    except ValidationError:
-        raise typer.BadParameter("expected a duration like 0s, 12h, 7d or 4w") from None
-
-
-def _rate(text: str) -> int:
-    try:
-        return TypeAdapter[int](Size).validate_python(text)
-    except ValidationError:
-        raise typer.BadParameter("expected a size like 20MiB; 0 is without limit") from None
-
+_duration = parser_of(DurationOrNone, "a duration like 0s, 12h, 7d or 4w")
+_rate = parser_of(Size, "a size like 20MiB; 0 is without limit")
 
 AgeOption = Annotated[
     int,
