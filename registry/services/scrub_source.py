@@ -1,7 +1,7 @@
 """Another place where the bytes of damaged blobs may be had from: a folder that has them, or another registry."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -14,7 +14,7 @@ from registry.services.takeover_blobs import Copied, copy_in
 from registry.services.takeover_report import Report
 from storage.digest import Digest, algorithm_of, encoded_of
 from storage.distribution import LAYOUT, key_of
-from storage.driver import BlobDriver
+from storage.driver import BlobDriver, ObjectReader
 from storage.errors import ObjectMissing, StorageError, StorageUnavailable
 from storage.filesystem import FilesystemDriver
 from storage.remote import RemoteRegistry
@@ -105,15 +105,8 @@ class Folder:
         last: Copied | None = None
         for driver in self._drivers:
             async for key in _keys(driver, damaged.digest):
-                try:
-                    reader = await driver.open(key)
-                except ObjectMissing:
-                    continue
-                except StorageError as error:
-                    last = Copied("", str(error))
-                    continue
-                last = await copy_in(self._own, damaged.digest, reader, Report())
-                if last.key:
+                last = await _tried(self._own, damaged.digest, driver.open(key)) or last
+                if last is not None and last.key:
                     return last
         return last
 
@@ -135,20 +128,25 @@ class Registry:
         """Ask for it in one repository after the other."""
         last: Copied | None = None
         for _, name in (await scrub.linking(self._database, damaged.id))[:_MOST_ASKED]:
-            try:
-                reader = await self._remote.open(name, damaged.digest, damaged.size)
-            except ObjectMissing:
-                continue
-            except StorageError as error:
-                last = Copied("", str(error))
-                continue
-            last = await copy_in(self._own, damaged.digest, reader, Report())
-            if last.key:
+            opening = self._remote.open(name, damaged.digest, damaged.size)
+            last = await _tried(self._own, damaged.digest, opening) or last
+            if last is not None and last.key:
                 return last
         return last
 
     async def close(self) -> None:
         """Nothing is held between requests."""
+
+
+async def _tried(own: BlobDriver, digest: Digest, opening: Awaitable[ObjectReader]) -> Copied | None:
+    """Copy what can be opened, and say how that went; None if it is not there."""
+    try:
+        reader = await opening
+    except ObjectMissing:
+        return None
+    except StorageError as error:
+        return Copied("", str(error))
+    return await copy_in(own, digest, reader, Report())
 
 
 async def _keys(driver: FilesystemDriver, digest: Digest) -> AsyncIterator[str]:
