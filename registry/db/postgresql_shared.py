@@ -43,18 +43,20 @@ class SharedReads:
 
     async def _follow(self, key: Key, ask: Ask) -> None:
         """Ask for those who wait, and again for those who came meanwhile, until nobody does."""
-        while waiting := [future for future in self._waiting[key] if not future.done()]:
-            self._waiting[key] = []
-            try:
-                found = await ask()
-            except BaseException as error:
-                for future in waiting:
-                    if not future.done():
-                        future.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())
-                if not isinstance(error, Exception):
-                    raise
-            else:
-                for future in waiting:
-                    if not future.done():
-                        future.set_result(found)
-        del self._waiting[key]
+        waiting: list[asyncio.Future[Row | None]] = []
+        try:
+            while waiting := [future for future in self._waiting[key] if not future.done()]:
+                self._waiting[key] = []
+                try:
+                    found = await ask()
+                except Exception as error:  # noqa: BLE001 - whatever it is, it is for those who wait to raise
+                    for future in waiting:
+                        if not future.done():
+                            future.set_exception(error)
+                else:
+                    for future in waiting:
+                        if not future.done():
+                            future.set_result(found)
+        finally:  # where this was cancelled, nobody waits for ever
+            for future in (*waiting, *self._waiting.pop(key)):
+                future.cancel()

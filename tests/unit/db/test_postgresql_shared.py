@@ -82,3 +82,20 @@ async def test_who_is_cancelled_takes_nobody_along() -> None:
     assert isinstance(done[0], asyncio.CancelledError)
     assert isinstance(done[2], asyncio.CancelledError)
     assert await shared.first(("a",), table.ask) == (0,)
+
+
+async def test_nobody_waits_for_ever_where_the_loop_ends_what_is_on_its_way() -> None:
+    shared, table = SharedReads(), Table()
+    first = asyncio.create_task(shared.first(("a",), table.ask))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(shared.first(("a",), table.ask))
+    await first
+    await asyncio.sleep(0)  # the second one's statement is on its way
+    third = asyncio.create_task(shared.first(("a",), table.ask))
+    await asyncio.sleep(0)
+    (following,) = (task for task in asyncio.all_tasks() if task.get_name() == "shared read")
+    following.cancel()
+    for waiting in (second, third):
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(waiting, 5)
+    assert await shared.first(("a",), table.ask) == (0,)
