@@ -138,3 +138,71 @@ class MethodNotAllowed(RegistryError):
     def __init__(self, message: str, *, allowed: list[str]) -> None:
         super().__init__(message, detail={"allowed": allowed})
         self.allowed = allowed
+
+
+class RecordUnknown(RegistryError):
+    """No such user, group, project, service account, token, grant, role or rule."""
+
+
+class RecordExists(RegistryError):
+    """There is one of that name already."""
+
+
+class RecordInUse(RegistryError):
+    """Something still depends on what should be removed, disabled or changed."""
+
+
+class ValueInvalid(RegistryError):
+    """A value that can't be taken; the message says what was expected."""
+
+
+class TagFixed(RegistryError):
+    """The tag is there, and may not be moved or deleted, by whoever asks or by anybody.
+
+    `tag`: which. `rule`: the number of the rule that says so, None if no rule does.
+    """
+
+    def __init__(self, message: str, *, tag: str, rule: int | None = None) -> None:
+        super().__init__(message, detail={"tag": tag} if rule is None else {"tag": tag, "rule": rule})
+        self.tag = tag
+        self.rule = rule
+
+
+class ContentLocked(RegistryError):
+    """Somebody locked the manifest: it stays until it is unlocked."""
+
+
+class MomentUnknown(RegistryError):
+    """What was there at a moment can't be told: it has not come yet, or is too long ago."""
+
+
+class RollbackRefused(RegistryError):
+    """Some of a rollback can't be done, so nothing was. `detail`: a list of tags, with what each is to name and why."""
+
+
+class ContentDamaged(RegistryError):
+    """Bytes of what should come back are damaged."""
+
+
+class QuotaExceeded(RegistryError):
+    """The project would hold more than it may. `detail` has what is used, the limit, and what is asked for beyond."""
+
+
+class QuotaUnknown(RegistryError):
+    """The project has no quota."""
+
+
+class CursorGone(RegistryError):
+    """What came after a cursor in the stream of events is not known any more."""
+
+
+class TooManyWatchers(RegistryError):
+    """As many follow the stream of events as this process lets.
+
+    Attributes:
+        retry_after: seconds after which it is worth trying again.
+    """
+
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after

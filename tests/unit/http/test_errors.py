@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from auth.errors import AuthError
+from auth.errors import AuthError, TooManyAttempts, Unauthenticated
 from registry.errors import (
     ManifestReferenceUnknown,
     MethodNotAllowed,
     RangeInvalid,
     ReadOnly,
     RegistryError,
+    TagFixed,
+    TooManyWatchers,
     UploadOutOfOrder,
 )
 from registry.http.errors import TABLE, error_reply
@@ -30,10 +32,11 @@ SPEC_CODES = {
     "NAME_UNKNOWN",
     "SIZE_INVALID",
     "DENIED",
+    "UNAUTHORIZED",
     "UNSUPPORTED",
     "TOOMANYREQUESTS",
 }
-"""All of the specification's but UNAUTHORIZED: an open registry asks nobody to log in."""
+"""All of the specification's."""
 
 
 def every(kind: type[Exception]) -> set[type[Exception]]:
@@ -47,8 +50,10 @@ def make(kind: type[Exception]) -> Exception:
         return MethodNotAllowed("no", allowed=["GET", "PUT"])
     if issubclass(kind, RangeInvalid):
         return kind("no", size=5)
-    if issubclass(kind, ReadOnly):
+    if issubclass(kind, ReadOnly | TooManyAttempts | TooManyWatchers):
         return kind("no", retry_after=5)
+    if issubclass(kind, TagFixed):
+        return kind("no", tag="1.0")
     if issubclass(kind, UploadOutOfOrder):
         return kind("no", offset=5)
     return kind("no")
@@ -94,3 +99,8 @@ def test_a_defect_keeps_its_text_to_the_log(caplog: pytest.LogCaptureFixture) ->
     assert reply.status == 500
     assert b"secret" not in reply.body
     assert "a secret" in caplog.text
+
+
+def test_a_challenge_goes_with_401_alone() -> None:
+    assert (b"www-authenticate", b"Bearer x") in error_reply(Unauthenticated("no"), b"Bearer x").headers
+    assert b"www-authenticate" not in dict(error_reply(ReadOnly("no", retry_after=5), b"Bearer x").headers)
