@@ -29,7 +29,7 @@ LONGEST_RECORD = select.PIPE_BUF
 """Bytes. What is longer loses the middle of its longest values."""
 
 _GAP = " [cut] "
-_NOISY = ("alembic", "uvicorn")
+_NOISY = ("alembic", "httpcore", "httpx", "uvicorn")
 _KINDS = 1000
 _A_SECOND = 1.0
 _PATIENCE_MS = 1000

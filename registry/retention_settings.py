@@ -43,6 +43,19 @@ class HistorySettings(Section):
     )
 
 
+class RetentionSettings(Section):
+    """`retention`: tags that go without anybody deleting them."""
+
+    enabled: bool = Field(
+        True, description="Whether policies run by their schedules; `stowage retention run` does either way."
+    )
+    labels: bool = Field(
+        True,
+        description="Whether the label `quay.expires-after` of what is pushed gives its tags an end, and they go when "
+        "they have come to it.",
+    )
+
+
 class ScrubSettings(Section):
     """`scrub`: reading what is stored, to find what is damaged before somebody needs it."""
 
@@ -56,4 +69,14 @@ class ScrubSettings(Section):
         le=1024**4,
         description="Most bytes read a second, by the server and by `stowage scrub`; a blob counts as 64 KiB at least. "
         "0 is without limit.",
+    )
+
+
+class QuotaSettings(Section):
+    """`quotas`: what projects may hold, where `stowage quota` limits it."""
+
+    counts: Literal["all", "visible", "tagged"] = Field(
+        "visible",
+        description="What counts against quotas that are set from now on: all that takes space, what was deleted and "
+        "can be had back included; what is visible; of that, only what tags lead to.",
     )

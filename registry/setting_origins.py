@@ -44,6 +44,10 @@ def shown(value: Any) -> Any:
         return {key: shown(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [shown(one) for one in value]
+    if isinstance(value, BaseModel):  # one of a list: what is said of it
+        return {
+            name: shown(getattr(value, name)) for name in type(value).model_fields if name in value.model_fields_set
+        }
     return value
 
 

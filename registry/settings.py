@@ -8,11 +8,10 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import urlsplit
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -20,103 +19,29 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from registry.audit_settings import AuditSettings
+from registry.auth_settings import AuthSettings
 from registry.backup_settings import BackupSettings
 from registry.database_settings import DatabaseSettings
-from registry.retention_settings import CollectionSettings, HistorySettings, ScrubSettings
-from registry.setting_types import Duration, Networks, Section, Size, masked
+from registry.http_settings import HttpSettings
+from registry.retention_settings import (
+    CollectionSettings,
+    HistorySettings,
+    QuotaSettings,
+    RetentionSettings,
+    ScrubSettings,
+)
+from registry.setting_types import Duration, Section, Size, masked
 from registry.storage_settings import StorageSettings
 from registry.watching_settings import LogSettings, MetricsSettings, OperationsSettings, TracingSettings
+from registry.webhook_settings import DeliverySettings, WebhookSettings
+from registry.webhook_settings import problem as problem_of_webhooks
 
 ENVIRONMENT_PREFIX = "STOWAGE_"
 
 
 class SettingsError(Exception):
     """The configuration can't be used. The message names each key, where its value came from and what was expected."""
-
-
-class TlsSettings(Section):
-    """`http.tls`: TLS served by Stowage itself. PEM files."""
-
-    certificate: Path | None = Field(None, description="The certificate and its chain; turns TLS on.")
-    key: Path | None = Field(None, description="Its private key, when that is not in `certificate`.")
-    client_ca: Path | None = Field(None, description="Only clients with a certificate signed by one of these get in.")
-
-
-class LimitSettings(Section):
-    """`http.limits`: what connections may cost. `registry.http.limits` holds them as the protocol takes them."""
-
-    connections: int = Field(
-        10_000,
-        ge=1,
-        le=1_000_000,
-        description="Open connections a worker. Beyond them the one that waited longest for a request is closed; if "
-        "none waits, the new one gets 503.",
-    )
-    headers: int = Field(100, ge=10, le=10_000, description="Most headers of a request; more is 431.")
-    head_size: Size = Field(
-        64 * 1024,
-        ge=8 * 1024,
-        le=1024**2,
-        description="Most bytes of a request's line and headers, trailers included; more is 431.",
-    )
-    ignored_body: Size = Field(
-        64 * 1024,
-        le=1024**3,
-        description="Most bytes of a body sent with GET, HEAD, DELETE or OPTIONS, which nothing reads; more is 413.",
-    )
-    idle: Duration = Field(
-        75, description="From a connection's start, or an answer, to the end of the next request's head."
-    )
-    stall: Duration = Field(
-        60,
-        description="A request's body that doesn't come on for so long is answered with 408, an answer that isn't "
-        "taken is cut off. Less than 4 KiB in this time counts as nothing; a whole transfer may take as long as it "
-        "likes.",
-    )
-
-
-class HttpSettings(Section):
-    """`http`: where the server listens and how it is reached."""
-
-    host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(5000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    workers: int | None = Field(
-        None,
-        ge=1,
-        le=1024,
-        description="Processes that answer requests; one for each CPU core that affinity and cgroup grant when not "
-        "given.",
-    )
-    public_url: str | None = Field(
-        None,
-        description="How clients reach the server, e.g. https://registry.example.org. Locations become absolute with "
-        "it; without it they are relative, which every client understands.",
-    )
-    trusted_proxies: Networks = Field(
-        (),
-        description="Addresses and networks of the proxies whose `Forwarded` and `X-Forwarded-For`, `-Proto` and "
-        "`-Host` are believed.",
-    )
-    limits: LimitSettings = LimitSettings()
-    tls: TlsSettings = TlsSettings()
-
-    @field_validator("public_url")
-    @classmethod
-    def _is_url(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        parts = urlsplit(value)
-        if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path.strip("/") or parts.query:
-            raise ValueError("expected http:// or https://, a host and nothing after it")
-        return value.rstrip("/")
-
-
-class AuthSettings(Section):
-    """`auth`: who may do what."""
-
-    mode: Literal["open"] = Field(
-        "open", description="open: whoever reaches the server may push, pull and delete; it stays on loopback."
-    )
 
 
 class NameSettings(Section):
@@ -159,7 +84,18 @@ class ListingSettings(Section):
 class EventSettings(Section):
     """`events`: the record of changes that notifications are made from."""
 
-    keep: Duration = Field(7 * 86400, description="How long a recorded event is kept.")
+    keep: Duration = Field(
+        7 * 86400,
+        description="How long a recorded event is kept: so long may whoever follows be away. What a webhook that "
+        "is not paused has not had stays longer.",
+    )
+    pulls: bool = Field(False, description="Whether pulls of manifests are events.")
+    watchers: int = Field(
+        100, ge=0, le=10_000, description="Most clients that follow events on `/api/v1/watch` in one worker."
+    )
+    heartbeat: Duration = Field(
+        15, ge=1, le=3600, description="Whoever follows events hears something after so long a silence."
+    )
 
 
 class Settings(BaseSettings):
@@ -179,9 +115,16 @@ class Settings(BaseSettings):
     uploads: UploadSettings = UploadSettings()
     listings: ListingSettings = ListingSettings()
     events: EventSettings = EventSettings()
+    webhooks: tuple[WebhookSettings, ...] = Field(
+        (), description="Endpoints that are told what happens; see [Webhooks](webhooks.md)."
+    )
+    delivery: DeliverySettings = DeliverySettings()
     collection: CollectionSettings = CollectionSettings()
     history: HistorySettings = HistorySettings()
+    retention: RetentionSettings = RetentionSettings()
     scrub: ScrubSettings = ScrubSettings()
+    quotas: QuotaSettings = QuotaSettings()
+    audit: AuditSettings = AuditSettings()
     backup: BackupSettings = BackupSettings()
     logs: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
@@ -204,6 +147,11 @@ class Settings(BaseSettings):
     def filesystem_root(self) -> Path:
         """Folder of the blobs."""
         return self.storage.filesystem.root or self.data / "storage"
+
+    @property
+    def requests_are_audited(self) -> bool:
+        """Whether what requests do is recorded in the audit log."""
+        return self.auth.mode != "open" if self.audit.enabled is None else self.audit.enabled
 
     @property
     def sqlite_path(self) -> Path:
@@ -239,9 +187,12 @@ class Layers:
     def holds(layer: Any, path: Sequence[str]) -> bool:
         """Say whether a source has a value at `path`."""
         for part in path:
-            if not isinstance(layer, Mapping) or part not in layer:
+            if isinstance(layer, list) and part.isdigit() and int(part) < len(layer):
+                layer = layer[int(part)]
+            elif isinstance(layer, Mapping) and part in layer:
+                layer = layer[part]
+            else:
                 return False
-            layer = layer[part]
         return True
 
 
@@ -261,14 +212,30 @@ def merged(layers: Layers) -> Settings:
     """Return the settings that the sources make together. Raises SettingsError: an unknown key, a wrong value."""
     values = _merge(_merge(layers.file, layers.environment), layers.command_line)
     try:
-        return Settings(**values)
+        settings = Settings(**values)
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(problem, layers) for problem in error.errors())) from None
+    if (problem := settings.auth.problem(settings.http.public_url)) is not None:
+        raise SettingsError(problem)
+    if (problem := problem_of_webhooks(settings.webhooks)) is not None:
+        raise SettingsError(problem)
+    makes_tokens = settings.auth.mode == "users" and settings.auth.token.realm is None
+    if makes_tokens and settings.database.is_postgresql and settings.auth.secret is None:
+        raise SettingsError(
+            "auth.secret: expected at least 32 characters, the same for all replicas: auth.mode is users, and the "
+            "database is PostgreSQL"
+        )
+    return settings
+
+
+def admin_password() -> str:
+    """Return STOWAGE_ADMIN_PASSWORD: the first admin's, where the database has no users yet. "" if it is not set."""
+    return os.environ.get(f"{ENVIRONMENT_PREFIX}ADMIN_PASSWORD", "")
 
 
 def admin_password_given() -> bool:
     """Say whether STOWAGE_ADMIN_PASSWORD is set. Nothing reads it while there are no users, and the server says so."""
-    return bool(os.environ.get(f"{ENVIRONMENT_PREFIX}ADMIN_PASSWORD"))
+    return bool(admin_password())
 
 
 SOURCE_LOGIN = f"{ENVIRONMENT_PREFIX}FROM_LOGIN"
@@ -285,6 +252,35 @@ def source_login() -> tuple[str, str] | None:
     if given and not (name and separator):
         raise SettingsError(f"{SOURCE_LOGIN}: expected NAME:PASSWORD")
     return (name, password) if given else None
+
+
+CLIENT_SERVER = f"{ENVIRONMENT_PREFIX}SERVER"
+CLIENT_LOGIN = f"{ENVIRONMENT_PREFIX}LOGIN"
+
+
+class ClientEnvironment(NamedTuple):
+    """What the environment tells commands that ask a server: which, who they are there, and where that may stand."""
+
+    server: str
+    login: str
+    login_files: tuple[Path, ...]
+
+
+def client_environment() -> ClientEnvironment:
+    """Return what commands that ask a server go by; "" for what is not set.
+
+    Logins stand in REGISTRY_AUTH_FILE alone, where that is set, or else where podman and docker keep them
+    (containers-auth.json(5)).
+    """
+    given = os.environ.get
+    if alone := given("REGISTRY_AUTH_FILE"):
+        files = [Path(alone)]
+    else:
+        home = Path(os.path.expanduser("~"))
+        files = [Path(folder) / "containers/auth.json" for folder in (given("XDG_RUNTIME_DIR"),) if folder]
+        files.append(Path(given("XDG_CONFIG_HOME") or home / ".config") / "containers/auth.json")
+        files.append(Path(given("DOCKER_CONFIG") or home / ".docker") / "config.json")
+    return ClientEnvironment(given(CLIENT_SERVER, ""), given(CLIENT_LOGIN, ""), tuple(files))
 
 
 FIXED = ("data", "http.host", "http.port", "http.workers", "storage", "database", "operations")
@@ -331,14 +327,17 @@ def _environment() -> dict[str, Any]:
 
 def _explain(problem: Any, layers: Layers) -> str:
     path = [str(part) for part in problem["loc"]]
-    if layers.holds(layers.command_line, path):
+    given = path[:-1] if problem["type"] == "missing" else path
+    if layers.holds(layers.command_line, given):
         source = "the command line"
-    elif layers.holds(layers.environment, path):
+    elif layers.holds(layers.environment, given):
         source = f"the environment, {ENVIRONMENT_PREFIX}{'__'.join(path).upper()}"
     else:
-        source = str(layers.path) if layers.holds(layers.file, path) else "the configuration"
+        source = str(layers.path) if layers.holds(layers.file, given) else "the configuration"
     if problem["type"] == "extra_forbidden":
         return f"{'.'.join(path)}: there is no such setting (in {source}): expected one of {_siblings(path)}"
+    if problem["type"] == "missing":
+        return f"{'.'.join(path)}: is missing (in {source})"
     expected = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     expected = expected if expected.startswith("expected") else f"expected {expected}"
     if problem["type"] == "value_error" and isinstance(problem["input"], Mapping):
@@ -362,21 +361,29 @@ def _harmless(value: Any, path: Sequence[str]) -> str:
 
 
 def _is_secret(path: Sequence[str]) -> bool:
-    model: Any = Settings
-    for part in path:
-        if not (isinstance(model, type) and issubclass(model, BaseModel)) or part not in model.model_fields:
-            return True  # inside of a value that says nothing of itself
-        model = model.model_fields[part].annotation
-    return "SecretStr" in str(model)
+    section = _section_at(path[:-1])
+    if section is None or path[-1] not in section.model_fields:
+        return True  # inside of a value that says nothing of itself
+    return "SecretStr" in str(section.model_fields[path[-1]].annotation)
 
 
 def _siblings(path: list[str]) -> str:
-    model: type[BaseModel] = Settings
-    for part in path[:-1]:
-        annotation = model.model_fields[part].annotation
-        assert isinstance(annotation, type)  # noqa: S101 - sections are classes, above
-        model = annotation
-    return _names(model)
+    section = _section_at(path[:-1])
+    assert section is not None  # noqa: S101 - a key is unknown in a section
+    return _names(section)
+
+
+def _section_at(path: Sequence[str]) -> type[BaseModel] | None:
+    """Return the section at a path, which may lead through lists of sections; None if something else is there."""
+    model: Any = Settings
+    for part in path:
+        if get_origin(model) is tuple and part.isdigit():
+            model = get_args(model)[0]
+        elif isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
+            model = model.model_fields[part].annotation
+        else:
+            return None
+    return model if isinstance(model, type) and issubclass(model, BaseModel) else None
 
 
 def _names(model: type[BaseModel]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from registry.cli.problems import Problem, error, warning
 from registry.http.sockets import CannotListen
 from registry.http.tls import tls_context
-from registry.settings import TlsSettings
+from registry.http_settings import TlsSettings
 
 _SOON_S = 14 * 86400
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)

@@ -3,7 +3,7 @@
 import resource
 from dataclasses import dataclass, replace
 
-from registry.settings import LimitSettings
+from registry.http_settings import LimitSettings
 
 NOTICEABLE_BYTES = 4096
 """Progress below this in a window of `Limits.stall` counts as none, so that a trickle wins no time."""

@@ -29,3 +29,11 @@ def test_secrets_are_stars() -> None:
     assert shown(["https://a:b@c/", 5, None]) == ["https://a:***@c/", 5, None]
     assert shown({"key": SecretStr("x")}) == {"key": "***"}
     assert shown("https://host:5000/path") == "https://host:5000/path"
+
+
+def test_a_list_of_sections_is_shown_as_it_was_given(tmp_path: Path) -> None:
+    rule = {"claims": {"sub": "x"}, "serviceaccount": "a/b"}
+    issuer = {"name": "a", "issuer": "https://i.test", "audience": "b", "keys_file": tmp_path, "rules": [rule]}
+    layers = read_layers(None, {"auth": {"mode": "users", "trust": [issuer]}})
+    (found,) = (one for one in origins(merged(layers), layers) if one.name == "auth.trust")
+    assert found.value == [{**issuer, "audience": ["b"], "keys_file": str(tmp_path)}]

@@ -170,3 +170,13 @@ def test_only_settings_reads_the_environment() -> None:
             if file != ROOT / "registry/settings.py":
                 text = file.read_text()
                 assert "os.environ" not in text and "getenv" not in text, file
+
+
+def test_replicas_share_a_secret_unless_somebody_else_makes_their_tokens() -> None:
+    given = {"auth": {"mode": "users"}, "database": {"url": "postgresql://stowage@database/registry"}}
+    with pytest.raises(
+        SettingsError, match=r"auth\.secret: expected at least 32 characters, the same for all replicas"
+    ):
+        load_settings(command_line=given)
+    outside = {"realm": "https://tokens.example.org", "issuer": "a", "service": "b", "jwks": "/etc/keys"}
+    assert load_settings(command_line={**given, "auth": {"mode": "users", "token": outside}}).auth.secret is None

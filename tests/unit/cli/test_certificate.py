@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from registry.cli.certificate import certificate_problems, first_certificate
-from registry.settings import TlsSettings
+from registry.http_settings import TlsSettings
 from tests.support.certificates import make_certificate
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from registry.http.limits import Limits
-from registry.settings import LimitSettings, load_settings
+from registry.http_settings import LimitSettings
+from registry.settings import load_settings
 
 ROOT = Path(__file__).parents[3]
 ASK = "from registry.http.limits import Limits; print(Limits(connections=1000).within_descriptors().connections)"
