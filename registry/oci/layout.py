@@ -84,15 +84,16 @@ def parse_index(content: bytes) -> list[Entry]:
     return entries
 
 
-def names_of(entry: Entry) -> tuple[RepositoryName | None, Tag | None]:
+def names_of(entry: Entry, *, reserved: bool = False) -> tuple[RepositoryName | None, Tag | None]:
     """Return repository and tag that an entry's annotations tell, each None if they don't.
 
-    Raises NameInvalid if they tell a repository that can't be one.
+    `reserved`: names that stand for moments are names like others. Raises NameInvalid if they tell a repository that
+    can't be one.
     """
     ref, full = entry.annotations.get(REF_NAME, ""), entry.annotations.get(_CONTAINERD_NAME, "")
     stated = entry.annotations.get(REPOSITORY)
     if stated is not None:
-        repository = parse_repository(stated)
+        repository = parse_repository(stated, reserved=reserved)
         tag = ref.removeprefix(f"{repository}:")
         return repository, Tag(tag) if is_tag(tag) else None
     name, tag = _split(full if full else "" if is_tag(ref) else ref)

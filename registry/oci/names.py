@@ -8,6 +8,7 @@ import re
 from typing import NewType
 
 from registry.errors import NameInvalid, TagInvalid
+from registry.oci.moments import RESERVED, is_reserved
 from storage.digest import Digest
 
 RepositoryName = NewType("RepositoryName", str)
@@ -17,9 +18,9 @@ MAX_NAME = 255
 MAX_TAG = 128
 
 # Possessive quantifiers never give back what they took, and neighbouring parts share no character: linear time.
-_NAME = re.compile(
-    r"[a-z0-9]++(?:(?:\.|__?+|-++)[a-z0-9]++)*+(?:/[a-z0-9]++(?:(?:\.|__?+|-++)[a-z0-9]++)*+)*+",
-).fullmatch
+_GRAMMAR = r"[a-z0-9]++(?:(?:\.|__?+|-++)[a-z0-9]++)*+(?:/[a-z0-9]++(?:(?:\.|__?+|-++)[a-z0-9]++)*+)*+"
+_NAME = re.compile(f"(?!{RESERVED}){_GRAMMAR}").fullmatch  # which costs nothing unless it begins with an "a"
+_ANY_NAME = re.compile(_GRAMMAR).fullmatch
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}+").fullmatch
 _REFERRERS_TAG = re.compile(r"sha256-([a-f0-9]{64})").fullmatch
 _NOT_IN_NAME = re.compile(r"[^a-z0-9._/-]").search
@@ -27,12 +28,17 @@ _NOT_IN_TAG = re.compile(r"[^a-zA-Z0-9._-]").search
 _BAD_SEPARATOR = re.compile(r"\.[._-]|_[.-]|-[._]|___").search
 
 
-def parse_repository(text: str, longest: int = MAX_NAME) -> RepositoryName:
+def parse_repository(text: str, longest: int = MAX_NAME, *, reserved: bool = False) -> RepositoryName:
     """Check `text` and return it as a repository name, such as `library/alpine`.
 
-    `longest`: most characters, 255 or fewer. Raises NameInvalid with a message that says what is wrong.
+    Args:
+        longest: most characters, 255 or fewer.
+        reserved: also a name that stands for a moment, for what was called so before such names did.
+
+    Raises:
+        NameInvalid: it is none; the message says what is wrong.
     """
-    if len(text) > longest or _NAME(text) is None:
+    if len(text) > longest or (_ANY_NAME if reserved else _NAME)(text) is None:
         raise NameInvalid(f"repository name {_shown(text)}: {_name_fault(text, longest)}")
     return RepositoryName(text)
 
@@ -91,6 +97,8 @@ def _name_fault(text: str, longest: int) -> str:
             return f"{_shown(part)} must start and end with a letter or digit"
         if wrong := _BAD_SEPARATOR(part):
             return f"{wrong[0]!r} in {_shown(part)}: separators are one '.', one or two '_', or any number of '-'"
+    if is_reserved(text):
+        return "names that begin like this stand for moments of the past"
     return "it does not match the grammar of the specification"
 
 
