@@ -83,6 +83,15 @@ _FIND_ANYWHERE = Statement(
     )
     .limit(1)
 )
+_REPOSITORIES = Statement(
+    select(repositories.c.name)
+    .select_from(
+        blobs.join(links, links.c.blob_id == blobs.c.id).join(repositories, repositories.c.id == links.c.repository_id)
+    )
+    .where(blobs.c.digest == parameter("digest"), links.c.deleted_at.is_(None))
+    .order_by(repositories.c.name)
+    .limit(parameter("limit"))
+)
 _FIND_SEVERAL = Statement(
     select(blobs.c.digest, blobs.c.id, blobs.c.size)
     .select_from(blobs.join(links, links.c.blob_id == blobs.c.id))
@@ -195,6 +204,11 @@ async def find_anywhere(reader: Reader, digest: Digest) -> Blob | None:
     """Return a blob that some repository links: for mounting without a source, where everything may be read."""
     row = await reader.first(_FIND_ANYWHERE, digest=digest)
     return None if row is None else Blob(*row)
+
+
+async def repositories_of(reader: Reader, digest: str, *, limit: int) -> list[RepositoryName]:
+    """Return the names of up to `limit` repositories that show a blob."""
+    return [RepositoryName(row[0]) for row in await reader.all(_REPOSITORIES, digest=digest, limit=limit)]
 
 
 async def find_linked(reader: Reader, name: RepositoryName, digest: Digest) -> LinkedBlob | None:

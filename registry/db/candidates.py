@@ -4,6 +4,7 @@ Being in it decides nothing: collection asks again, inside the transaction that 
 never found, so whatever makes a link, a manifest or a repository needless queues it, in the same transaction.
 """
 
+from collections.abc import Collection, Sequence
 from enum import IntEnum
 from typing import Any, NamedTuple
 
@@ -160,19 +161,25 @@ _ADD_REFERRERS = _queueing_found(
     manifests.c.repository_id == parameter("repository_id"),
     manifests.c.subject == parameter("digest"),
 )
-_SETTLE_LINKS = Statement(
-    delete(candidates).where(
-        _table.kind == int(Kind.LINK),
-        _table.repository_id == parameter("repository_id"),
-        _table.item_id.in_(_children_of(manifest_blobs, manifest_blobs.c.blob_id)),
+
+
+def _settling(kind: Kind, referred: Any) -> Statement:
+    return Statement(
+        delete(candidates).where(
+            _table.kind == int(kind),
+            _table.repository_id == parameter("repository_id"),
+            _table.item_id.in_(referred),
+        )
     )
-)
-_SETTLE_CHILDREN = Statement(
-    delete(candidates).where(
-        _table.kind == int(Kind.MANIFEST),
-        _table.repository_id == parameter("repository_id"),
-        _table.item_id.in_(_children_of(manifest_children, manifest_children.c.child_id)),
-    )
+
+
+_SETTLE_LINKS = _settling(Kind.LINK, _children_of(manifest_blobs, manifest_blobs.c.blob_id))
+_SETTLE_CHILDREN = _settling(Kind.MANIFEST, _children_of(manifest_children, manifest_children.c.child_id))
+_SETTLE_SEVERAL = (
+    _settling(Kind.LINK, select(manifest_blobs.c.blob_id).where(one_of(manifest_blobs.c.manifest_id, "ids"))),
+    _settling(
+        Kind.MANIFEST, select(manifest_children.c.child_id).where(one_of(manifest_children.c.manifest_id, "ids"))
+    ),
 )
 _ONE = (
     _table.kind == parameter("of_kind"),
@@ -218,6 +225,14 @@ async def add(transaction: Transaction, kind: Kind, repository_id: int, item_id:
     await transaction.run(_ADD, kind=int(kind), repository_id=repository_id, item_id=item_id, cause=int(cause))
 
 
+async def add_many(
+    transaction: Transaction, kind: Kind, repository_id: int, items: Collection[int], cause: Cause
+) -> None:
+    """Queue several items, from now on."""
+    where = {"kind": int(kind), "repository_id": repository_id, "cause": int(cause)}
+    await transaction.run_many(_ADD, [{**where, "item_id": item} for item in sorted(set(items))])
+
+
 async def add_blobs(transaction: Transaction, repository_id: int, digests: list[str], *, since: int) -> None:
     """Queue blobs that a repository links, uploaded at `since`."""
     listed = transaction.encode_list(digests)
@@ -240,6 +255,12 @@ async def settle(transaction: Transaction, repository_id: int, manifest_id: int,
     await transaction.run(_SETTLE_LINKS, repository_id=repository_id, manifest_id=manifest_id)
     if has_children:
         await transaction.run(_SETTLE_CHILDREN, repository_id=repository_id, manifest_id=manifest_id)
+
+
+async def settle_many(transaction: Transaction, repository_id: int, manifest_ids: Sequence[int]) -> None:
+    """Do the same for several manifests, of which any may have children."""
+    for statement in _SETTLE_SEVERAL:
+        await transaction.run(statement, repository_id=repository_id, ids=transaction.encode_list(manifest_ids))
 
 
 async def find(reader: Reader, candidate: Candidate) -> Candidate | None:

@@ -4,7 +4,7 @@ Queries are coroutines so that they serve both dialects: on PostgreSQL they wait
 to their end without ever waiting (`registry.db.sqlite` says how). `docs/decisions/002-queries-as-coroutines.md`.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from registry.db.statements import Parameters, Row, Rows, Statement
@@ -21,7 +21,7 @@ class Reader(Protocol):
     async def first(self, statement: Statement, **parameters: Any) -> Row | None:
         """Return the first row, or None."""
 
-    def encode_list(self, values: list[str]) -> Any:
+    def encode_list(self, values: Sequence[str] | Sequence[int]) -> Any:
         """Return `values` in the form that the parameter of `statements.one_of` takes here."""
 
 
@@ -51,6 +51,12 @@ class Database(Reader, Protocol):
         """Return what tells this database from others: two servers with the same mark are on the same one.
 
         "" where that is not known, yet: it is once `check` has returned.
+        """
+
+    def generation(self) -> bytes | None:
+        """Return what every commit changes, by any process, so that what was read as of it is still so.
+
+        None where that can't be told without asking the database.
         """
 
     @property

@@ -81,6 +81,11 @@ _KNOWN = Statement(select(doomed.c.key).where(doomed.c.store == parameter("store
 _TOTAL = Statement(select(func.count(), func.coalesce(func.sum(doomed.c.size), 0)).select_from(doomed))
 _held = select(doomed.c.size).where(not_(and_(*_may_go))).limit(parameter("limit")).subquery()
 _HELD = Statement(select(func.count(), func.coalesce(func.sum(_held.c.size), 0)).select_from(_held))
+_LET_GO = Statement(
+    update(doomed)
+    .where(doomed.c.store == parameter("of"), doomed.c.key == parameter("named"))
+    .values(since=0, backup=0)
+)
 _KEEP_ALL = Statement(update(doomed).values(backup=_newest))
 
 
@@ -88,6 +93,11 @@ async def add(transaction: Transaction, *, store: str, key: str, size: int) -> N
     """Doom a key, unless another blob has it: two digests of the same bytes may share one."""
     await backups.take_turn(transaction)
     await transaction.run(_ADD, store=store, key=key, size=size)
+
+
+async def let_go(transaction: Transaction, *, store: str, key: str) -> None:
+    """Have a doomed key's bytes go whatever copy of the database names it: there, they are missing then."""
+    await transaction.run(_LET_GO, of=store, named=key)
 
 
 async def limit(reader: Reader, *, window_s: int) -> Limit:

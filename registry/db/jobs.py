@@ -30,6 +30,13 @@ _taking = (
 _TAKE_ANYWAY = Statement(_taking)
 _TAKE = Statement(_taking.where(or_(jobs.c.due_at <= now(), jobs.c.due_at > now() + literal(2) * parameter("pause"))))
 _HOLDER = Statement(select(jobs.c.owner).where(jobs.c.name == parameter("job"), jobs.c.lease_until > now()))
+_IS_HELD = Statement(
+    select(jobs.c.name).where(
+        jobs.c.name == parameter("job"),
+        jobs.c.lease_until > now(),
+        jobs.c.lease_until <= now() + literal(2) * parameter("lease"),
+    )
+)
 _RENEW = Statement(
     update(jobs)
     .where(jobs.c.name == parameter("job"), jobs.c.generation == parameter("held"))
@@ -73,6 +80,11 @@ async def holder(reader: Reader, name: str) -> str | None:
     """Return who holds a job, None if nobody does."""
     row = await reader.first(_HOLDER, job=name)
     return None if row is None else row[0]
+
+
+async def is_held(reader: Reader, name: str, *, lease_s: int) -> bool:
+    """Say whether somebody holds a job, so that `take_anyway` would be in vain."""
+    return await reader.first(_IS_HELD, job=name, lease=lease_s * 1_000_000) is not None
 
 
 async def renew(transaction: Transaction, name: str, generation: int, *, lease_s: int) -> bool:

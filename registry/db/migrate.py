@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from registry.db.reserve import is_full
 from registry.errors import NoSpace, Unavailable
 
-REVISION = "0007"
+REVISION = "0009"
 """The schema that this version needs: the newest in `registry.db.migrations`."""
 
 _PARTIAL = ".partial"

@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar, cast
 
 from registry.db.connection import Transaction
@@ -100,6 +100,10 @@ class PostgresDatabase:
         """Return what tells this database from others; "" before the first `check`."""
         return self._mark
 
+    def generation(self) -> bytes | None:
+        """Return None: who commits there tells nobody here."""
+        return None
+
     async def all(self, statement: Statement, **parameters: Any) -> Rows:
         """Return every row."""
         text = statement.postgresql
@@ -116,7 +120,7 @@ class PostgresDatabase:
 
         return await self._shared.first((statement, *parameters.values()), ask)
 
-    def encode_list(self, values: list[str]) -> list[str]:
+    def encode_list(self, values: Sequence[str] | Sequence[int]) -> Sequence[str] | Sequence[int]:
         """Leave a list as it is."""
         return values
 

@@ -1,5 +1,6 @@
 """A connection to PostgreSQL: how it is made, statements run on it, errors in the project's own terms."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
@@ -179,7 +180,7 @@ class PostgresTransaction:
         text = statement.postgresql
         await self.raw.executemany(text.text, [values(text, row) for row in rows])
 
-    def encode_list(self, values: list[str]) -> list[str]:
+    def encode_list(self, values: Sequence[str] | Sequence[int]) -> Sequence[str] | Sequence[int]:
         """Leave a list as it is."""
         return values
 

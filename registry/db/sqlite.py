@@ -76,6 +76,10 @@ class SqliteDatabase(Lists):
         """Return what tells this file from others."""
         return self._mark
 
+    def generation(self) -> bytes | None:
+        """Return the header of the shared memory."""
+        return None if self._remembered is None else self._remembered.header()
+
     async def all(self, statement: Statement, **parameters: Any) -> Rows:
         """Return every row."""
         return self._fetch(statement, parameters)

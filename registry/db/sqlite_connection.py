@@ -1,6 +1,7 @@
 """A connection to SQLite: this project's pragmas, statements run inline, errors in the project's own terms."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def is_io_error(error: sqlite3.Error) -> bool:
 class Lists:
     """How lists become parameters of `statements.one_of`."""
 
-    def encode_list(self, values: list[str]) -> str:
+    def encode_list(self, values: Sequence[str] | Sequence[int]) -> str:
         """Encode for json_each."""
         return json.dumps(values)
 

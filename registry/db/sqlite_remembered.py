@@ -37,6 +37,10 @@ class Remembered:
         self._used = 0
         self._header = b""
 
+    def header(self) -> bytes:
+        """Return what every commit changes."""
+        return self._shared[:_HEADER_BYTES]
+
     def find(self, key: Key) -> Row | None:
         """Return the row that the statement finds now, if it is known."""
         header = self._shared[:_HEADER_BYTES]

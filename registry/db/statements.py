@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, BindParameter, ColumnElement, Text, bindparam
+from sqlalchemy import BigInteger, BindParameter, ColumnElement, Integer, Text, bindparam
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.engine import Dialect
@@ -116,27 +116,49 @@ def _now_postgresql(element: now, compiler: SQLCompiler, **kwargs: Any) -> str:
 class one_of(ColumnElement[bool]):  # noqa: N801 - used like an operator of SQL
     """`column` equals one of a list given as a parameter: one text for lists of any length.
 
-    The parameter's value is a sequence of strings, passed through `Reader.encode_list`.
+    The parameter's value is a list of what the column holds, strings or integers, passed through `Reader.encode_list`.
     """
 
     inherit_cache = True
 
-    def __init__(self, column: ColumnElement[str], name: str) -> None:
+    def __init__(self, column: ColumnElement[str] | ColumnElement[int], name: str) -> None:
         self.column = column
-        self.values = bindparam(name, type_=postgresql.ARRAY(Text))
+        kind = BigInteger if isinstance(column.type, Integer) else Text
+        self.values = bindparam(name, type_=postgresql.ARRAY(kind))
+
+
+class likely(ColumnElement[bool]):  # noqa: N801 - used like a function of SQL
+    """A condition that many rows fulfil. SQLite knows of none: it takes any column of an index to be choosy."""
+
+    inherit_cache = True
+
+    def __init__(self, condition: ColumnElement[bool]) -> None:
+        self.condition = condition
+
+
+@compiles(likely, "sqlite")
+def _likely_sqlite(element: likely, compiler: SQLCompiler, **kwargs: Any) -> str:
+    return f"likely({compiler.process(element.condition, **kwargs)})"
+
+
+@compiles(likely, "postgresql")
+def _likely_postgresql(element: likely, compiler: SQLCompiler, **kwargs: Any) -> str:
+    return compiler.process(element.condition, **kwargs)
 
 
 class turn_of(ColumnElement[int]):  # noqa: N801 - used like a function of SQL
     """Wait, until the transaction ends, for whoever else takes the turn of the same name: a parameter.
 
-    For what no row stands for. It says nothing; SQLite has one writer, whose turn it is already.
+    For what no row stands for. It says nothing; SQLite has one writer, whose turn it is already. Those who `share` it
+    wait for none but who does not.
     """
 
     inherit_cache = True
     type = BigInteger()
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, share: bool = False) -> None:
         self.name = bindparam(name, type_=Text())
+        self.shared = "_shared" if share else ""
 
 
 @compiles(turn_of, "sqlite")
@@ -146,7 +168,8 @@ def _turn_of_sqlite(element: turn_of, compiler: SQLCompiler, **kwargs: Any) -> s
 
 @compiles(turn_of, "postgresql")
 def _turn_of_postgresql(element: turn_of, compiler: SQLCompiler, **kwargs: Any) -> str:
-    return f"pg_advisory_xact_lock(hashtextextended({compiler.process(element.name, **kwargs)}, 0)) IS NULL"
+    name = compiler.process(element.name, **kwargs)
+    return f"pg_advisory_xact_lock{element.shared}(hashtextextended({name}, 0)) IS NULL"
 
 
 @compiles(one_of, "sqlite")

@@ -38,6 +38,7 @@ class MeasuredDatabase:
         self.stop = database.stop
         self.check = database.check
         self.mark = database.mark
+        self.generation = database.generation
         self.check_room = database.check_room
         self.encode_list = database.encode_list
 

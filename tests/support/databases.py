@@ -32,14 +32,14 @@ class SqlitePlace:
     """A file in a folder."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / "db"
-        migrate_sqlite(self._path)
+        self.path = folder / "db"
+        migrate_sqlite(self.path)
 
     def new(self) -> SqliteDatabase:
-        return SqliteDatabase(self._path)
+        return SqliteDatabase(self.path)
 
     def sql(self, text: str) -> list[tuple[str, ...]]:
-        return sql_on_file(self._path, text)
+        return sql_on_file(self.path, text)
 
     def remove(self) -> None:
         """The folder is the test's."""

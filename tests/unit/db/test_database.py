@@ -95,6 +95,18 @@ async def test_the_mark_is_the_databases_own(place: Place, database: Database) -
     await other.stop()
 
 
+async def test_where_a_generation_is_told_every_commit_is_another(place: Place, database: Database) -> None:
+    other = place.new()
+    await other.start()
+    seen = {database.generation()}
+    for number, writer in enumerate((database, other, database)):
+        await writer.write(lambda tx, number=number: repositories.find_or_create(tx, name(number)))  # type: ignore[misc]
+        assert database.generation() == other.generation()
+        seen.add(database.generation())
+    assert len(seen) == 4 or seen == {None}
+    await other.stop()
+
+
 async def test_what_is_closed_says_so(place: Place) -> None:
     closed = place.new()
     with pytest.raises(Unavailable, match="closed"):
