@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl
 
+from auth.errors import Unauthenticated
 from auth.principal import ANONYMOUS, Principal
 from registry.errors import BodyCut, QueryInvalid
 from registry.http.receiving import RECEIVE_INTO
@@ -21,13 +22,14 @@ _PLAIN_BYTES = _MAX_PARAMETERS  # so that they can't be too many
 class Request:
     """One request. Its body can be read once."""
 
-    __slots__ = ("_query", "_receive", "method", "path", "principal", "scope")
+    __slots__ = ("_query", "_receive", "method", "path", "principal", "refusal", "scope")
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.scope = scope
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.principal: Principal = ANONYMOUS
+        self.refusal: Unauthenticated | None = None  # why the credentials do not count, until somebody asks for them
         self._receive = receive
         self._query: list[tuple[str, str]] | None = None
 
@@ -37,10 +39,15 @@ class Request:
         Args:
             name: in lower case.
         """
-        values = [value for key, value in self.scope["headers"] if key == name]
+        value = self.raw_header(name)
+        return None if value is None else value.decode("latin-1")
+
+    def raw_header(self, name: bytes) -> bytes | None:
+        """Return the same as it came."""
+        values: list[bytes] = [value for key, value in self.scope["headers"] if key == name]
         if not values:
             return None
-        return (values[0] if len(values) == 1 else b", ".join(values)).decode("latin-1")
+        return values[0] if len(values) == 1 else b", ".join(values)
 
     def query(self, name: str) -> str | None:
         """Return the first value of a query parameter, or None. Raises QueryInvalid."""
@@ -65,6 +72,11 @@ class Request:
             if data:
                 yield data
             more = message.get("more_body", False)
+
+    async def gone(self) -> None:
+        """Return when the client has gone away. The body must have been read."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
 
     @property
     def source(self) -> Source | None:
