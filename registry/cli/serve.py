@@ -33,7 +33,7 @@ from registry.http.limits import Limits
 from registry.http.server import CannotStart, Serving
 from registry.http.sockets import CannotListen, bind
 from registry.http.supervisor import CutOff, Supervisor
-from registry.http.tls import tls_context
+from registry.http.tls import ServerTls
 from registry.main import build_app, new_board, prepare
 from registry.metrics.board import Board
 from registry.metrics.figures import Figures
@@ -132,7 +132,7 @@ def _serving(settings: Settings, run: _Run) -> Serving:
     return Serving(
         make_app=lambda region: build_app(settings, run.instance, Figures(run.board, region)),
         limits=Limits.of(settings.http.limits).within_descriptors(),
-        tls=tls_context(tls.certificate, tls.key, tls.client_ca) if tls.certificate else None,
+        tls=ServerTls(tls.certificate, tls.key, tls.client_ca) if tls.certificate else None,
         operations=run.operations,
     )
 

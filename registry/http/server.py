@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import socket
-import ssl
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -18,6 +17,7 @@ from registry.http.limits import Limits
 from registry.http.observer import Observer
 from registry.http.protocol import ZeroCopyProtocol
 from registry.http.sockets import BACKLOG, anyone_waits, refuse_new
+from registry.http.tls import ServerTls
 
 READY = b"a"
 """What a worker tells the supervisor when it answers requests."""
@@ -48,11 +48,14 @@ class Served:
         app: the application.
         observer: sees every request.
         operations: another application, without a lifespan, for the sockets of `Serving.operations`.
+        ending: called when the worker is to end, before it waits for the answers that are due: those that would go on
+            for as long as the client listens are to end then.
     """
 
     app: ASGIApp
     observer: Observer = field(default_factory=Observer)
     operations: ASGIApp | None = None
+    ending: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,18 +65,20 @@ class Serving:
     Attributes:
         make_app: called in each worker, so that nothing which an application opens is shared, with the number of the
             worker's region of the supervisor's board.
-        tls: the server's context; without it plain HTTP.
+        tls: certificate and key; without it plain HTTP.
         limits: what connections may cost.
         drain: seconds that requests in flight may go on when a worker is to end.
         operations: host and port of sockets that serve what is for operators, in plain HTTP.
+        headers: what every answer has.
     """
 
     make_app: Callable[[int], Served]
     limits: Limits
-    tls: ssl.SSLContext | None = None
+    tls: ServerTls | None = None
     loop: Literal["uvloop", "asyncio"] = "uvloop"
     drain: float = 30
     operations: frozenset[tuple[str, int]] = frozenset()
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 def work(serving: Serving, sockets: Sequence[socket.socket], orders: socket.socket, region: int) -> None:
@@ -109,8 +114,9 @@ def _config(serving: Serving, app: ASGIApp, observer: Observer, *, operations: b
         log_config=None,
         access_log=False,
         server_header=False,
+        headers=list(serving.headers),
         backlog=BACKLOG,
-        ssl_context_factory=None if tls is None else lambda *_: tls,
+        ssl_context_factory=None if tls is None else lambda *_: tls.context,
     )
 
 
@@ -124,7 +130,9 @@ class _Worker(uvicorn.Server):
             self._operations = _config(serving, served.operations, served.observer, operations=True)
         self._operations_addresses = serving.operations
         self._drain = serving.drain
+        self._tls = serving.tls
         self._orders = orders
+        self._ending = served.ending
         self._order = b""
         self._ordered = asyncio.Event()
 
@@ -167,12 +175,15 @@ class _Worker(uvicorn.Server):
         asyncio.get_running_loop().remove_reader(self._orders)
         if not self._order:
             _logger.warning("the supervisor has gone: this worker answers what was asked, and ends")
+        self._ending()
         self._ordered.set()
 
     async def main_loop(self) -> None:
-        """Wait for an order. Once a second the `Date` of answers is made anew."""
+        """Wait for an order. Once a second the `Date` of answers is made anew, and the certificate looked at."""
         while not self._ordered.is_set():
             await self.on_tick(0)
+            if self._tls is not None:
+                self._tls.refresh()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1):
                     await self._ordered.wait()

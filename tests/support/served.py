@@ -32,7 +32,7 @@ from registry.http.limits import Limits
 from registry.http.server import Served, Serving
 from registry.http.sockets import bind
 from registry.http.supervisor import Supervisor
-from registry.http.tls import tls_context
+from registry.http.tls import ServerTls
 from registry.metrics.board import Board
 from registry.metrics.families import Layout, families
 from tests.support.workers import children
@@ -307,9 +307,7 @@ def main() -> None:
     serving = Serving(
         make_app=lambda _: Served(app=FileServer(given.folder)),
         limits=Limits(connections=given.connections, idle=given.idle, stall=given.stall),
-        tls=tls_context(pem, given.folder / "key.pem", client_ca if client_ca.exists() else None)
-        if given.tls
-        else None,
+        tls=ServerTls(pem, given.folder / "key.pem", client_ca if client_ca.exists() else None) if given.tls else None,
         loop=given.loop,
         drain=given.drain,
     )
