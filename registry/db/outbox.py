@@ -1,6 +1,8 @@
-"""The outbox: what happened, written in the transaction that made it happen."""
+"""The outbox: what happened, written in the transaction that made it happen. `registry.db.events` reads it."""
 
-from sqlalchemy import delete, insert, select
+from collections.abc import Sequence
+
+from sqlalchemy import insert
 
 from registry.db.connection import Transaction
 from registry.db.statements import Statement, now, parameter
@@ -12,12 +14,6 @@ _RECORD = Statement(
         repository=parameter("repository"), action=parameter("action"), payload=parameter("payload"), created_at=now()
     )
 )
-_FORGET = Statement(
-    delete(outbox).where(
-        outbox.c.id.in_(select(outbox.c.id).order_by(outbox.c.id).limit(parameter("limit"))),
-        outbox.c.created_at < now() - parameter("age"),
-    )
-)
 
 
 async def record(transaction: Transaction, repository: RepositoryName, action: str, payload: str) -> None:
@@ -25,6 +21,7 @@ async def record(transaction: Transaction, repository: RepositoryName, action: s
     await transaction.run(_RECORD, repository=repository, action=action, payload=payload)
 
 
-async def forget(transaction: Transaction, *, age_s: int, limit: int) -> int:
-    """Of the `limit` oldest events drop those older than `age_s` seconds, and return how many."""
-    return await transaction.run(_FORGET, age=age_s * 1_000_000, limit=limit)
+async def record_many(transaction: Transaction, action: str, events: Sequence[tuple[str, str]]) -> None:
+    """Write down several events of one kind. `events`: repositories, and payloads in JSON."""
+    rows = [{"repository": repository, "action": action, "payload": payload} for repository, payload in events]
+    await transaction.run_many(_RECORD, rows)

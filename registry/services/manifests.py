@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from registry.db import blobs, candidates, jobs, manifests, repositories, tags
 from registry.db import edges as edges_of
@@ -186,7 +186,7 @@ async def record(
 async def _move_tags(
     transaction: Transaction, repository_id: int, manifest_id: int, manifest: Manifest, push: ManifestPush
 ) -> None:
-    facts: dict[str, str | int] = {"digest": push.digest, "media_type": manifest.media_type, "size": len(push.content)}
+    facts: dict[str, Any] = {"digest": push.digest, "media_type": manifest.media_type, "size": len(push.content)}
     await events.record(
         transaction,
         push.repository,

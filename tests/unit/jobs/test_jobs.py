@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from auth.policy import OpenPolicy
-from registry.db import jobs, outbox, uploads
+from registry.db import events, jobs, outbox, uploads
 from registry.db.connection import Database
 from registry.drivers import build_imported
 from registry.errors import UploadUnknown
@@ -196,5 +196,6 @@ async def test_objects_without_a_row_are_removed_once_old(registry: Registry) ->
 
 async def test_old_events_are_dropped(registry: Registry) -> None:
     await registry.database.write(lambda tx: outbox.record(tx, NAME, "push", "{}"))
+    assert await registry.database.write(lambda tx: events.place(tx, limit=10)) == 1
     await registry.run(old_events(registry.database, keep_s=3600))
-    assert await registry.database.write(lambda tx: outbox.forget(tx, age_s=-1, limit=10)) == 1
+    assert await registry.database.write(lambda tx: events.forget(tx, age_s=-1, limit=10)) == 1
