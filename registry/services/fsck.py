@@ -7,12 +7,14 @@ belongs to: what was only on its way is right by then. `docs/decisions/016-scrub
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
-from registry.db import blobs, doomed, fsck, repairs, stores, uploads
+from registry.db import blobs, doomed, fsck, quotas, repairs, stores, uploads
 from registry.db import scrub as scrub_rows
 from registry.db.connection import Database, Transaction
 from registry.db.fsck import BlobFacts
+from registry.errors import QuotaUnknown, RecordUnknown
 from registry.services.fsck_report import Problem, Report
 from registry.services.fsck_rows import RowCheck
+from registry.services.quotas import Quotas
 from registry.services.retention import Rules
 from registry.services.scrub import Fault, Pace, Scrubber
 from registry.services.stores import Stores
@@ -70,6 +72,22 @@ class Fsck:
             except StorageUnavailable as error:
                 self._report.add(Problem.STORE_UNAVAILABLE, name, str(error), repaired=False)
         await self._check_uploads(now)
+        await self._check_quotas()
+
+    async def _check_quotas(self) -> None:
+        """Look at what projects use that have a quota; what was repaired before may have changed it."""
+        self._report.doing = "looking at quotas"
+        counting = Quotas(self._database)
+        async for project in counting.limited():
+            self._report.looked_at["quotas"] += 1
+            sums = await quotas.sums(self._database, project.id)
+            if self._repair:
+                with suppress(RecordUnknown, QuotaUnknown):  # taken away meanwhile
+                    await counting.count(project.name)
+            if sums is not None and not sums.right:
+                message = f"it says that {sums.used_bytes} bytes and {sums.used_tags} tags are used, and counted were "
+                message += f"{sums.right_bytes} and {sums.right_tags}"
+                self._report.add(Problem.QUOTA_SUM, project.name, message, repaired=self._repair)
 
     async def _others(self, own: str) -> list[str]:
         names = {store.name for store in await stores.every(self._database)}

@@ -27,6 +27,7 @@ class Problem(StrEnum):
     REPOSITORY_FORGOTTEN = "repository-forgotten"
     SESSION_EMPTY = "session-empty"
     UPLOAD_ORPHANED = "upload-orphaned"
+    QUOTA_SUM = "quota-sum"
 
 
 REPAIRS = {
@@ -48,6 +49,7 @@ REPAIRS = {
     Problem.REPOSITORY_FORGOTTEN: "queues it for collection, which looks whether anything keeps it",
     Problem.SESSION_EMPTY: "ends the upload session: its client begins anew",
     Problem.UPLOAD_ORPHANED: "removes the bytes",
+    Problem.QUOTA_SUM: "counts again what the project uses",
 }
 """What --repair does; "" where nothing can be done from here."""
 

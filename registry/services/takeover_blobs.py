@@ -10,6 +10,7 @@ from registry.db.connection import Database, Transaction
 from registry.db.stores import Store
 from registry.db.takeover import NewBlob, StoredBlob
 from registry.errors import Unavailable
+from registry.services.counting import counting, resized
 from registry.services.takeover_report import Reason, Report
 from registry.services.takeover_source import Source
 from registry.services.together import together
@@ -181,6 +182,7 @@ class BlobTakeover:
 
         async def work(transaction: Transaction) -> list[NewBlob]:
             repository_id = await repositories.find_or_create(transaction, self._source.name)
+            counted = await counting(transaction, self._source.name, repository_id)
             known = await takeover.find_blobs(transaction, digests)
             added = [blob for blob in new if blob.digest not in known]
             await takeover.add_blobs(transaction, added)
@@ -188,7 +190,10 @@ class BlobTakeover:
                 was = known.get(blob.digest)
                 if was is not None and self._is_better(blob, was):
                     await takeover.move_blob(transaction, was.id, blob)
+                    await resized(transaction, was.id, blob.size)
             await takeover.link(transaction, repository_id, digests)
+            await counted.linked(transaction, list(digests))
+            await counted.settle(transaction, bound=False)
             return added
 
         added = await self._database.write(work, durable=False)

@@ -14,6 +14,8 @@ from registry.db.uploads import UploadSession
 from registry.errors import (
     BodyCut,
     DigestInvalid,
+    QuotaExceeded,
+    RecordUnknown,
     RegistryError,
     SizeInvalid,
     TooManySessions,
@@ -21,8 +23,10 @@ from registry.errors import (
     UploadOutOfOrder,
 )
 from registry.oci.names import RepositoryName
+from registry.services.audit import Origin
 from registry.services.blobs import Blobs, Pushed
 from registry.services.chunk import Check, Chunk
+from registry.services.counting import admit
 from registry.services.upload_sessions import OpenSession, Sessions
 from storage.digest import SHA256, Digest, algorithm_of, digest_from, new_hasher
 from storage.driver import BlobDriver
@@ -51,8 +55,10 @@ class Uploads(Sessions):
         Raises:
             InvalidDigest: the algorithm is not supported.
             TooManySessions: the repository has too many already.
+            QuotaExceeded: the project is full.
         """
         self._database.check_room()
+        await admit(self._database, repository)
         hasher = new_hasher(algorithm)
         upload_id = str(uuid.uuid4())
         state = await self._driver.create_upload(upload_id)
@@ -102,12 +108,21 @@ class Uploads(Sessions):
             return session
 
     async def finish(
-        self, repository: RepositoryName, upload_id: str, digest: Digest, chunk: Chunk, *, actor: str
+        self,
+        repository: RepositoryName,
+        upload_id: str,
+        digest: Digest,
+        chunk: Chunk,
+        *,
+        actor: str,
+        origin: Origin | None = None,
     ) -> None:
         """Add the last chunk, if there is one, check the whole against `digest` and make it a blob.
 
         Raises:
             DigestInvalid: the bytes hash to something else; the session has ended.
+            QuotaExceeded: the project has no room for it; the session has ended.
+            RecordUnknown: the project was removed; the session has ended.
             UploadUnknown, UploadConflict, UploadOutOfOrder, SizeInvalid, BodyCut: the session stays.
         """
         self._database.check_room()  # before anything is published, so that the session stays
@@ -123,21 +138,25 @@ class Uploads(Sessions):
                 # From here on nobody else may write; if publishing fails, the session has ended as well.
                 await self._end(upload)
             try:
-                await self._blobs.store(upload.writer, digest, Pushed(repository, actor, session=upload_id))
-            except (StorageError, Unavailable):
-                # Publishing discards what it can't finish: the session has no bytes any more.
+                await self._blobs.store(upload.writer, digest, Pushed(repository, actor, upload_id, origin))
+            except (StorageError, Unavailable, QuotaExceeded, RecordUnknown):
+                # Publishing discards what it can't finish, and what there is no room for goes: the session has no
+                # bytes any more.
                 with suppress(StorageError, Unavailable):
                     await upload.writer.discard()
                     await self._database.write(lambda tx: uploads.remove(tx, upload_id), reserve=True)
                 raise
 
-    async def push_whole(self, repository: RepositoryName, digest: Digest, body: Chunk, *, actor: str) -> None:
+    async def push_whole(
+        self, repository: RepositoryName, digest: Digest, body: Chunk, *, actor: str, origin: Origin | None = None
+    ) -> None:
         """Store a blob that comes in one request. Nothing is left of it if it fails.
 
         Raises:
-            DigestInvalid, BodyCut
+            DigestInvalid, BodyCut, QuotaExceeded, RecordUnknown
         """
         self._database.check_room()
+        await admit(self._database, repository)
         upload_id = str(uuid.uuid4())
         state = await self._driver.create_upload(upload_id)
         hasher = new_hasher(algorithm_of(digest))
@@ -148,7 +167,7 @@ class Uploads(Sessions):
             actual = digest_from(algorithm_of(digest), hasher)
             if actual != digest:
                 raise _mismatch(digest, actual)
-            await self._blobs.store(writer, digest, Pushed(repository, actor))
+            await self._blobs.store(writer, digest, Pushed(repository, actor, origin=origin))
         except BaseException:
             await writer.discard()
             raise
