@@ -10,6 +10,7 @@ from registry.db.connection import Database
 from registry.db.place import place_of
 from registry.drivers import build_driver, build_imported
 from registry.services.blobs import Blobs
+from registry.services.expiry_labels import ExpiryLabels
 from registry.services.manifests import Manifests
 from registry.services.stores import Stores
 from registry.settings import Settings
@@ -43,7 +44,9 @@ async def open_registry(settings: Settings) -> AsyncIterator[Opened]:
         await driver.start()
         hold_s = settings.collection.hold
         blobs = Blobs(database, driver, stores, OpenPolicy(), Contents(0), hold_s=hold_s)
-        yield Opened(database, driver, stores, blobs, Manifests(database, sparse=settings.manifests.sparse))
+        labels = ExpiryLabels(database, blobs) if settings.retention.labels else None
+        manifests = Manifests(database, sparse=settings.manifests.sparse, labels=labels)
+        yield Opened(database, driver, stores, blobs, manifests)
     finally:
         await database.stop()
         await stores.close()

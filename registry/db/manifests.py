@@ -111,7 +111,9 @@ _REVIVE = Statement(
         deleted_at=None,
     )
 )
-_DELETE = Statement(update(manifests).where(manifests.c.id == parameter("manifest_id")).values(deleted_at=now()))
+_DELETE = Statement(
+    update(manifests).where(manifests.c.id == parameter("manifest_id")).values(deleted_at=parameter("at"))
+)
 _REFERRERS = (
     select(manifests.c.id, manifests.c.descriptor)
     .select_from(repositories.join(manifests, manifests.c.repository_id == repositories.c.id))
@@ -231,9 +233,12 @@ async def revive(
     )
 
 
-async def delete_manifest(transaction: Transaction, repository_id: int, manifest_id: int) -> None:
-    """Hide a manifest, and queue it for collection. Its edges stay, so that it can be had back whole."""
-    await transaction.run(_DELETE, manifest_id=manifest_id)
+async def delete_manifest(transaction: Transaction, repository_id: int, manifest_id: int, *, at: int) -> None:
+    """Hide a manifest, and queue it for collection. Its edges stay, so that it can be had back whole.
+
+    `at`: now, in microseconds since the epoch; the tags that go with it end at the same time.
+    """
+    await transaction.run(_DELETE, manifest_id=manifest_id, at=at)
     await candidates.add(transaction, Kind.MANIFEST, repository_id, manifest_id, Cause.DELETED)
 
 

@@ -2,6 +2,7 @@
 
 from sqlalchemy import Text, cast, delete, exists, insert, select, update
 
+from registry.db import tags as tags_of
 from registry.db.connection import Transaction
 from registry.db.statements import Statement, now, parameter
 from registry.db.tables import (
@@ -51,7 +52,6 @@ _SPARSE_PARENTS = Statement(
 _NO_PARENTS = Statement(delete(manifest_children).where(manifest_children.c.child_id == parameter("manifest_id")))
 _NO_TAGS = Statement(delete(tags).where(tags.c.repository_id == parameter("repository_id")))
 _NO_HISTORY = Statement(delete(tag_history).where(tag_history.c.repository_id == parameter("repository_id")))
-_SHOW = Statement(update(manifests).where(manifests.c.id == parameter("manifest_id")).values(deleted_at=None))
 _REMOVE_TAG = Statement(
     delete(tags).where(tags.c.repository_id == parameter("repository_id"), tags.c.name == parameter("tag"))
 )
@@ -62,7 +62,7 @@ _END_HISTORY = Statement(
         tag_history.c.tag == parameter("tag"),
         tag_history.c.ended_at.is_(None),
     )
-    .values(ended_at=now(), ended_by=parameter("actor"))
+    .values(ended_at=now(), ended_by=parameter("actor"), ended_cause=parameter("cause"))
 )
 
 
@@ -90,12 +90,9 @@ async def forget(transaction: Transaction, repository_id: int, manifest_id: int)
     await transaction.run(_NO_PARENTS, manifest_id=manifest_id)
 
 
-async def show(transaction: Transaction, manifest_id: int) -> None:
-    """Have a hidden manifest seen again."""
-    await transaction.run(_SHOW, manifest_id=manifest_id)
-
-
 async def remove_tag(transaction: Transaction, repository_id: int, name: Tag, *, actor: str) -> None:
     """Remove a tag whose manifest is not there, and end it in the history."""
-    await transaction.run(_END_HISTORY, repository_id=repository_id, tag=name, actor=actor)
+    await transaction.run(
+        _END_HISTORY, repository_id=repository_id, tag=name, actor=actor, cause=tags_of.Why.REPAIR.value
+    )
     await transaction.run(_REMOVE_TAG, repository_id=repository_id, tag=name)

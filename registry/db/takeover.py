@@ -153,7 +153,11 @@ _assigning = postgresql.insert(tags).values(
 _ASSIGN = Statement(
     _assigning.on_conflict_do_update(
         index_elements=[tags.c.repository_id, tags.c.name],
-        set_={"manifest_id": _assigning.excluded.manifest_id, "updated_at": _assigning.excluded.updated_at},
+        set_={
+            "manifest_id": _assigning.excluded.manifest_id,
+            "updated_at": _assigning.excluded.updated_at,
+            "expires_at": None,
+        },
     )
 )
 _END_ENTRY = Statement(
@@ -163,7 +167,7 @@ _END_ENTRY = Statement(
         tag_history.c.tag == parameter("named"),
         tag_history.c.ended_at.is_(None),
     )
-    .values(ended_at=parameter("at"), ended_by=parameter("actor"))
+    .values(ended_at=parameter("at"), ended_by=parameter("actor"), ended_cause=parameter("cause"))
 )
 _ADD_ENTRY = Statement(
     insert(tag_history).values(
@@ -173,8 +177,10 @@ _ADD_ENTRY = Statement(
         digest=parameter("digest"),
         started_at=parameter("started_at"),
         started_by=parameter("actor"),
+        cause=parameter("cause"),
         ended_at=parameter("ended_at"),
         ended_by=parameter("ended_by"),
+        ended_cause=parameter("ended_cause"),
     )
 )
 _TAGS_HERE = Statement(
@@ -316,7 +322,8 @@ async def set_tag(
     before = await tags_of.current(transaction, repository_id, tag)
     if before is not None:
         await candidates.add(transaction, Kind.MANIFEST, repository_id, before.manifest_id, Cause.UNTAGGED)
-    await transaction.run(_END_ENTRY, of=repository_id, named=tag, at=history[0].started_at, actor=actor)
+    cause = tags_of.Why.IMPORT.value
+    await transaction.run(_END_ENTRY, of=repository_id, named=tag, at=history[0].started_at, actor=actor, cause=cause)
     for entry in history:
         await transaction.run(
             _ADD_ENTRY,
@@ -326,8 +333,10 @@ async def set_tag(
             digest=entry.digest,
             started_at=entry.started_at,
             actor=actor,
+            cause=cause,
             ended_at=entry.ended_at,
             ended_by=None if entry.ended_at is None else actor,
+            ended_cause="" if entry.ended_at is None else cause,
         )
     await transaction.run(
         _ASSIGN, repository_id=repository_id, tag=tag, manifest_id=ids[last.digest], set_at=last.started_at

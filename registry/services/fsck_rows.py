@@ -1,11 +1,12 @@
 """The part of `fsck` that looks at the database alone: links, manifests with their edges, tags and repositories."""
 
-from registry.db import blobs, candidates, edges, fsck, garbage, manifests, repairs, repositories, tags
+from registry.db import blobs, candidates, edges, fsck, garbage, hidden, manifests, repairs, repositories, tags
 from registry.db.candidates import Candidate, Cause, Kind
 from registry.db.connection import Database, Reader, Transaction
 from registry.db.edges import Edges
 from registry.db.fsck import Edge, LinkFacts, ManifestFacts, TagFacts
 from registry.db.jobs import clock
+from registry.db.tags import Why
 from registry.errors import ManifestInvalid
 from registry.oci.manifests import Manifest, Role, parse_manifest
 from registry.oci.names import RepositoryName
@@ -16,6 +17,7 @@ from registry.services.retention import Keeper, Rules
 from storage.digest import Digest, algorithm_of, digest_bytes
 
 _ACTOR = "fsck"
+_CAUSE = Why.REPAIR.value
 _PAGE = 500
 _FORGOTTEN = {
     Kind.LINK: (Problem.LINK_FORGOTTEN, Cause.MANIFEST_GONE, "nothing refers to it"),
@@ -163,10 +165,8 @@ class RowCheck:
             facts = await fsck.tag(transaction, found.repository_id, found.name)
             if facts is None or (facts.digest is not None and not facts.deleted):
                 return None
-            if self._repair and facts.digest is None:
-                await repairs.remove_tag(transaction, facts.repository_id, facts.name, actor=_ACTOR)
-            elif self._repair:
-                await repairs.show(transaction, facts.manifest_id)
+            if self._repair:
+                await _repair_tag(transaction, facts)
             return facts
 
         facts = await self._database.write(work, reserve=True)
@@ -245,7 +245,7 @@ async def _remove(transaction: Transaction, facts: ManifestFacts, name: Reposito
     """Remove a manifest whose bytes are wrong, so that a push brings it back; indexes that list it stay."""
     for tag in await tags.of_manifest(transaction, facts.id):
         await repairs.remove_tag(transaction, facts.repository_id, tag, actor=_ACTOR)
-        await events.record(transaction, name, events.UNTAG, actor=_ACTOR, tag=tag, digest=facts.digest)
+        await events.record(transaction, name, events.UNTAG, actor=_ACTOR, tag=tag, digest=facts.digest, cause=_CAUSE)
     await repairs.unlist(transaction, facts.id)
     since = await clock(transaction)
     await candidates.add_edges(transaction, facts.id, since=since)
@@ -259,4 +259,20 @@ async def _remove(transaction: Transaction, facts: ManifestFacts, name: Reposito
         digest=facts.digest,
         media_type=facts.media_type,
         size=facts.size,
+        cause=_CAUSE,
     )
+
+
+async def _repair_tag(transaction: Transaction, facts: TagFacts) -> None:
+    """Remove a tag that names nothing, or show again what it names, and tell of that."""
+    if facts.digest is None:
+        await repairs.remove_tag(transaction, facts.repository_id, facts.name, actor=_ACTOR)
+        action = events.UNTAG
+    else:
+        await hidden.show(transaction, facts.manifest_id)
+        action = events.UNDELETE
+    if facts.repository is not None:
+        tag = facts.name if facts.digest is None else None
+        await events.record(
+            transaction, facts.repository, action, actor=_ACTOR, digest=facts.digest, tag=tag, cause=_CAUSE
+        )

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from auth.principal import Principal
+from registry.db.tags import Why
 from registry.errors import BlobUnknown, ManifestInvalid, NameInvalid
 from registry.oci.layout import INDEX_FILE, MARKER_FILE, Entry, blob_path, check_marker, names_of, parse_index
 from registry.oci.manifests import Manifest, Reference, Role, parse_manifest
@@ -113,7 +114,8 @@ class Loader:
             for digest, tags in repository.manifests.items():
                 found = self._contents[digest]
                 media_type = found.manifest.media_type
-                await manifests.push(ManifestPush(name, digest, found.content, media_type, tuple(tags), ACTOR))
+                push = ManifestPush(name, digest, found.content, media_type, tuple(tags), ACTOR, cause=Why.LOAD.value)
+                await manifests.push(push)
                 self.figures.manifests += 1
                 self.figures.tags += len(tags)
             self.figures.repositories += 1
@@ -144,7 +146,7 @@ class Loader:
             raise LayoutInvalid(f"--tag is for a layout with one image in it, {INDEX_FILE} lists {len(entries)}")
         for entry in entries:
             try:
-                name, tag = names_of(entry)
+                name, tag = names_of(entry, reserved=wishes.repository is not None)
             except NameInvalid as error:
                 if wishes.repository is None:
                     raise LayoutInvalid(error.message) from None

@@ -10,6 +10,7 @@ from registry.db.connection import Database, Transaction
 from registry.db.stores import Store
 from registry.errors import ManifestInvalid
 from registry.oci.manifests import SCHEMA_1, Manifest, Reference, Role, parse_manifest
+from registry.services.counting import Counting, counting
 from registry.services.manifests import ManifestPush, Sparse, may_be_missing, record, resolve
 from registry.services.takeover_blobs import BlobTakeover
 from registry.services.takeover_report import Reason
@@ -167,12 +168,14 @@ class ManifestTakeover:
 
         async def work(transaction: Transaction) -> list[_Outcome]:
             repository_id = await repositories.find_or_create(transaction, self._source.name)
+            counted = await counting(transaction, self._source.name, repository_id)
             outcomes = [
-                was if was is not None and was.reason is None else await self._record(transaction, repository_id, read)
+                was if was is not None and was.reason is None else await self._record(transaction, counted, read)
                 for read, was in itertools.zip_longest(batch, before)
             ]
             done = [read.digest for read, outcome in zip(batch, outcomes, strict=True) if outcome.reason is None]
             await takeover.remember_manifests(transaction, self._store.id, self._source.name, done)
+            await counted.settle(transaction, bound=False)  # what was there before may be more than there may be now
             return outcomes
 
         return await self._database.write(work, durable=False)
@@ -187,8 +190,9 @@ class ManifestTakeover:
             message = f"taken over without {reference.digest}, which is not in the repository"
             self._source.leave_out(reason, digest, message)
 
-    async def _record(self, transaction: Transaction, repository_id: int, read: _Read) -> _Outcome:
+    async def _record(self, transaction: Transaction, counted: Counting, read: _Read) -> _Outcome:
         """Record a manifest. Writes nothing where it is left out, since others share the transaction."""
+        repository_id = counted.repository_id
         if await manifests.find(transaction, repository_id, read.digest) is not None:
             return _Outcome()
         try:
@@ -200,7 +204,7 @@ class ManifestTakeover:
                 message = f"it refers to {reference.digest}, which is not in the repository"
                 return _Outcome(missing=missing, reason=Reason.BLOB_MISSING, message=message)
         push = ManifestPush(self._source.name, read.digest, read.content, None, (), ACTOR)
-        manifest_id = await record(transaction, repository_id, read.manifest, push, edges)
+        manifest_id = await record(transaction, counted, read.manifest, push, edges)
         # Its tag, if it has one, is set later.
         await candidates.add(transaction, Kind.MANIFEST, repository_id, manifest_id, Cause.UNTAGGED)
         return _Outcome(recorded=1, missing=missing)

@@ -24,6 +24,7 @@ class Reason(StrEnum):
     CHILD_MISSING = "child-missing"
     TAG_TARGET_MISSING = "tag-target-missing"
     CHANGED_HERE = "changed-here"
+    FIXED_HERE = "fixed-here"
     DELETED_HERE = "deleted-here"
     DELETED_THERE = "deleted-there"
 

@@ -9,11 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from auth.roles import Action
 from registry.db import manifests, repositories, takeover
 from registry.db.connection import Database, Transaction
 from registry.db.stores import Store
 from registry.db.takeover import Assignment, SetTag
 from registry.oci.names import Tag, is_tag
+from registry.services.counting import Counting, counting
+from registry.services.tag_guard import TagGuard
 from registry.services.takeover_manifests import ACTOR, ManifestTakeover
 from registry.services.takeover_report import Reason
 from registry.services.takeover_source import Link, Source
@@ -114,7 +117,11 @@ class TagTakeover:
 
         async def work(transaction: Transaction) -> list[_Outcome]:
             repository_id = await repositories.find_or_create(transaction, self._source.name)
-            return [await self._set(transaction, repository_id, one) for one in found]
+            counted = await counting(transaction, self._source.name, repository_id)
+            guard = TagGuard(self._source.name)
+            outcomes = [await self._set(transaction, counted, guard, one) for one in found]
+            await counted.settle(transaction, bound=False)
+            return outcomes
 
         outcomes = await self._database.write(work, durable=False)
         if again and (late := [one.digest for one, was in zip(found, outcomes, strict=True) if was.left_out]):
@@ -132,13 +139,17 @@ class TagTakeover:
             if outcome.left_out:
                 self._source.leave_out(Reason.TAG_TARGET_MISSING, one.tag, outcome.left_out)
 
-    async def _set(self, transaction: Transaction, repository_id: int, found: _Found) -> _Outcome:
-        """Set a tag, unless it was changed here."""
-        name, tag = self._source.name, found.tag
+    async def _set(self, transaction: Transaction, counted: Counting, guard: TagGuard, found: _Found) -> _Outcome:
+        """Set a tag, unless it was changed here, or may not be moved."""
+        repository_id, name, tag = counted.repository_id, self._source.name, found.tag
         before = (await takeover.remembered_tags(transaction, self._store.id, name, [tag])).get(tag)
         current = await takeover.current_tag(transaction, repository_id, tag)
         if current != before:
             return _kept(current, found.digest)
+        if current is not None and current.digest != found.digest:
+            rule = await guard.forbidding(transaction, Action.OVERWRITE, tag)
+            if rule is not None:
+                return _Outcome(kept=(Reason.FIXED_HERE, f"names {current.digest} here, {found.digest} there: {rule}"))
         listed = [entry.digest for entry in found.history]
         ids = {
             Digest(digest): one[0]
@@ -147,6 +158,7 @@ class TagTakeover:
         if found.digest not in ids:
             return _Outcome(left_out=f"it names {found.digest}, which was not taken over, or was deleted here")
         history = found.history if before is None else _since(before, found.history)
+        await counted.tagging(transaction, tag, ids[found.digest])
         now = await takeover.set_tag(transaction, repository_id, tag, history=history, ids=ids, actor=ACTOR)
         await takeover.remember_tag(transaction, self._store.id, name, tag, now)
         return _Outcome(added=before is None, moved=before is not None, history=len(history) - 1)

@@ -9,7 +9,7 @@ from typing import Any
 
 from auth.policy import OpenPolicy
 from auth.principal import ANONYMOUS
-from registry.db.connection import Transaction
+from registry.db.connection import Database, Transaction
 from registry.db.migrate import migrate_sqlite
 from registry.db.sqlite import SqliteDatabase
 from registry.db.sqlite_connection import connect
@@ -44,7 +44,7 @@ class Registry:
         migrate_sqlite(folder / "db")
         self.path = folder / "db"
         self.rules = rules
-        self.database = SqliteDatabase(self.path)
+        self.database: Database = SqliteDatabase(self.path)
         self.driver = MemoryDriver()
         hold_s = rules.hold // 1_000_000
         self.stores = Stores(self.database, self.driver, partial(build_imported, Settings()))
