@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
+from registry.cli.database import in_database, registry_settings
 from registry.cli.leases import take_lease
-from registry.cli.opened import in_database, in_registry, registry_settings
+from registry.cli.opened import in_registry
 from registry.cli.options import ConfigOption, DataOption, JsonOption, examples, fail, parser_of
 from registry.cli.progress import shown, size
 from registry.cli.times import shown_time

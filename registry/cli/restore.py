@@ -56,7 +56,8 @@ def restore(
 
     The server must be stopped. The present database stays beside the restored one, under another name. What was pushed,
     tagged or deleted after the copy was made is lost from the registry's view; blobs that nothing names any more
-    stay for a week, so that the present database can be brought back in the same way.
+    stay for a week, so that the present database can be brought back in the same way. All tokens end: the copy does
+    not know which were revoked since.
     """
     settings = settings_of(config, {"data": data})
     if settings.database.is_postgresql:
@@ -154,6 +155,7 @@ def _tell(name: str, made: Copy | None, found: Reconciled, aside: Path | None, *
                 {"digest": one.digest, "size": one.size, "repositories": one.repositories} for one in found.missing
             ],
             "unknown": {"objects": found.unknown, "bytes": found.unknown_bytes},
+            "endedTokens": found.ended,
         }
         typer.echo(json.dumps(content))
         return
@@ -165,6 +167,11 @@ def _tell(name: str, made: Copy | None, found: Reconciled, aside: Path | None, *
         typer.echo(
             f"{found.unknown} objects in the storage, {size(found.unknown_bytes)}, are of what came later: they stay "
             "for a week at least"
+        )
+    if found.ended:
+        typer.echo(
+            f"{found.ended} tokens have ended, since the copy does not know which were revoked: make new ones "
+            "(`stowage serviceaccount token`); look at `stowage user list`, too: it shows who was disabled then"
         )
     for one in found.missing[:_SHOWN]:
         typer.echo(

@@ -18,6 +18,7 @@ from registry.db.statements import Statement, parameter
 from registry.db.tables import (
     blobs,
     links,
+    locked_digests,
     manifest_blobs,
     manifest_children,
     manifests,
@@ -33,7 +34,8 @@ class ManifestFacts(NamedTuple):
     """What may keep a manifest. Times in microseconds since the epoch.
 
     `listed`: an index has it for a child, or referred to its digest before it was there; hidden indexes count, since
-    they can be had back whole. `named_until`: when the last tag that named it went on; None if none ever did.
+    they can be had back whole. `locked`: somebody wants it to stay. `named_until`: when the last tag that named it went
+    on; None if none ever did.
     """
 
     repository: str
@@ -44,6 +46,7 @@ class ManifestFacts(NamedTuple):
     tagged: bool
     listed: bool
     subject_there: bool
+    locked: bool
     named_until: int | None
 
 
@@ -100,6 +103,9 @@ _MANIFEST = Statement(
         ),
         exists().where(
             _subjects.c.repository_id == manifests.c.repository_id, _subjects.c.digest == manifests.c.subject
+        ),
+        exists().where(
+            locked_digests.c.repository_id == manifests.c.repository_id, locked_digests.c.digest == manifests.c.digest
         ),
         select(func.max(tag_history.c.ended_at)).where(tag_history.c.manifest_id == manifests.c.id).scalar_subquery(),
     )
@@ -162,6 +168,7 @@ _REMOVE_HISTORY = Statement(
         )
     )
 )
+_REMOVE_LOCKS = Statement(delete(locked_digests).where(locked_digests.c.repository_id == parameter("repository_id")))
 _REMOVE_REPOSITORY = Statement(delete(repositories).where(repositories.c.id == parameter("repository_id")))
 _ALONE = Statement(
     select(func.coalesce(func.sum(blobs.c.size), 0))
@@ -256,5 +263,6 @@ async def remove_repository(transaction: Transaction, repository_id: int) -> boo
     removed = await transaction.run(_REMOVE_HISTORY, repository_id=repository_id, limit=_HISTORY_BATCH)
     if removed == _HISTORY_BATCH:
         return False
+    await transaction.run(_REMOVE_LOCKS, repository_id=repository_id)  # of what was damaged, and lost
     await transaction.run(_REMOVE_REPOSITORY, repository_id=repository_id)
     return True

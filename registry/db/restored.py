@@ -5,11 +5,11 @@ from typing import NamedTuple
 from sqlalchemy import delete, literal, select, update
 from sqlalchemy.dialects import postgresql
 
-from registry.db import backups, candidates, doomed
+from registry.db import backups, candidates, doomed, events
 from registry.db.blobs import QUARANTINED
 from registry.db.connection import Reader, Transaction
 from registry.db.statements import Statement, now, parameter
-from registry.db.tables import blobs, jobs, links, repositories, upload_sessions
+from registry.db.tables import blobs, jobs, upload_sessions
 from registry.db.tables import candidates as candidates_table
 from registry.db.tables import doomed as doomed_table
 
@@ -32,13 +32,6 @@ _PAGE = Statement(
 )
 _STORES = Statement(select(blobs.c.store).distinct().order_by(blobs.c.store))
 _QUARANTINE = Statement(update(blobs).where(blobs.c.id == parameter("blob_id")).values(state=QUARANTINED))
-_REPOSITORIES = Statement(
-    select(repositories.c.name)
-    .select_from(repositories.join(links, links.c.repository_id == repositories.c.id))
-    .where(links.c.blob_id == parameter("blob_id"), links.c.deleted_at.is_(None))
-    .order_by(repositories.c.name)
-    .limit(parameter("limit"))
-)
 _NO_SESSIONS = Statement(delete(upload_sessions))
 _NO_LEASES = Statement(delete(jobs))
 _LATER = Statement(
@@ -60,11 +53,15 @@ _DOOM = Statement(
 
 
 async def reset(transaction: Transaction) -> None:
-    """End what was under way when the copy was made: upload sessions, leases. Collection looks at nothing for a day."""
+    """End what was under way when the copy was made: upload sessions, leases. Collection looks at nothing for a day.
+
+    Cursors in the stream of events lead nowhere now: what they stood behind happened in another future.
+    """
     await transaction.run(_NO_SESSIONS)
     await transaction.run(_NO_LEASES)
     await transaction.run(_LATER)
     await doomed.keep_all(transaction)
+    await events.begin_epoch(transaction)
 
 
 async def stores(reader: Reader) -> list[str]:
@@ -81,11 +78,6 @@ async def page(reader: Reader, store: str, *, first: str, skipped: int, limit: i
 async def quarantine(transaction: Transaction, blob_ids: list[int]) -> None:
     """Serve these blobs no more, until a push brings their bytes again."""
     await transaction.run_many(_QUARANTINE, [{"blob_id": blob_id} for blob_id in blob_ids])
-
-
-async def repositories_of(reader: Reader, blob_id: int, *, limit: int) -> list[str]:
-    """Return the names of up to `limit` repositories that show a blob."""
-    return [row[0] for row in await reader.all(_REPOSITORIES, blob_id=blob_id, limit=limit)]
 
 
 async def doom(transaction: Transaction, store: str, found: list[tuple[str, int]]) -> None:

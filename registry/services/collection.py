@@ -11,15 +11,21 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
-from registry.db import blobs, candidates, doomed, garbage, jobs
+from registry.db import blobs, candidates, doomed, garbage, jobs, manifests
 from registry.db.candidates import Candidate, Cause, Kind
 from registry.db.connection import Database, Reader, Transaction
 from registry.db.doomed import DoomedKey
 from registry.db.garbage import LinkFacts, ManifestFacts, RepositoryFacts
+from registry.oci.names import RepositoryName
+from registry.services import events
+from registry.services.counting import Counting, counting, settle_all
 from registry.services.retention import Keeper, Rules, Verdict, judge_link, judge_manifest, judge_repository
 from registry.services.stores import Stores
+from storage.digest import Digest
 from storage.errors import StorageError
 
+ACTOR = "system:collection"
+_CAUSE = "collection"
 _BATCH = 100
 """Candidates a transaction, and objects between two looks at whether to go on: pushes wait for a transaction."""
 _PAGE = 500
@@ -63,11 +69,15 @@ class Explained:
 
 @dataclass(slots=True)
 class _Batch:
-    """What one transaction removed, by kind, and from which repositories. `removed`: anything at all."""
+    """What one transaction removed, by kind, and from which repositories. `removed`: anything at all.
+
+    `counted`: by the ids of repositories, what it changed that may count against a quota.
+    """
 
     removed: bool = False
     counts: dict[Kind, int] = field(default_factory=lambda: dict.fromkeys(Kind, 0))
     emptied: set[int] = field(default_factory=set)
+    counted: dict[int, Counting] = field(default_factory=dict)
 
 
 class Collector:
@@ -151,6 +161,7 @@ class Collector:
                 await self._judge(transaction, candidate, now, batch)
             for repository_id in batch.emptied:
                 await candidates.add(transaction, Kind.REPOSITORY, repository_id, repository_id, Cause.EMPTIED)
+            await settle_all(transaction, batch.counted.values(), bound=False)
             return batch
 
         batch = await self._database.write(work, reserve=True)
@@ -172,7 +183,7 @@ class Collector:
         facts, (keeper, until) = judged
         if until is not None and until <= now:
             batch.removed = True
-            if await self._remove(transaction, candidate, facts):
+            if await self._remove(transaction, candidate, facts, await _counting(transaction, candidate, facts, batch)):
                 batch.counts[candidate.kind] += 1
                 if candidate.kind is not Kind.REPOSITORY:
                     batch.emptied.add(candidate.repository_id)
@@ -182,20 +193,27 @@ class Collector:
             await candidates.postpone(transaction, candidate, None)
         else:  # what keeps it queues it again when it goes
             await candidates.drop(transaction, candidate)
+            if candidate.kind is Kind.LINK:
+                (await _counting(transaction, candidate, facts, batch)).blobs.add(candidate.item_id)
 
-    async def _remove(self, transaction: Transaction, candidate: Candidate, facts: Facts) -> bool:
+    async def _remove(self, transaction: Transaction, candidate: Candidate, facts: Facts, counted: Counting) -> bool:
         """Remove the rows of one candidate. Return False if there is more of it than goes at once."""
         repository_id, item_id = candidate.repository_id, candidate.item_id
-        if isinstance(facts, RepositoryFacts) and not await garbage.remove_repository(transaction, repository_id):
-            return False
+        if isinstance(facts, RepositoryFacts):
+            counted.recount_tags = True
+            if not await garbage.remove_repository(transaction, repository_id):
+                return False
         if isinstance(facts, ManifestFacts):
             if facts.deleted_at is None:  # until now, "it exists" was told of its blobs without holding them
                 await blobs.hold_of(transaction, repository_id, item_id, hold=self._rules.hold)
+                await _tell_of(transaction, repository_id, facts)
+            await counted.touched(transaction, item_id)
             await candidates.add_edges(transaction, item_id, since=candidate.since)
             await candidates.add_referrers(transaction, repository_id, facts.digest, since=candidate.since)
             await garbage.remove_manifest(transaction, item_id)
         if isinstance(facts, LinkFacts):
             await garbage.remove_link(transaction, repository_id, item_id)
+            counted.blobs.add(item_id)
         await candidates.drop(transaction, candidate)
         return True
 
@@ -249,6 +267,31 @@ class Collector:
         """Wait until `count` more may go."""
         if self._rate:
             await asyncio.sleep(max(0.0, count / self._rate - (time.monotonic() - began)))
+
+
+async def _tell_of(transaction: Transaction, repository_id: int, facts: ManifestFacts) -> None:
+    """Write down that a manifest goes which nobody has deleted."""
+    name, digest = RepositoryName(facts.repository), Digest(facts.digest)
+    known = await manifests.find(transaction, repository_id, digest)
+    await events.record(
+        transaction,
+        name,
+        events.DELETE,
+        actor=ACTOR,
+        digest=digest,
+        media_type=None if known is None else known.media_type,
+        size=facts.size,
+        cause=_CAUSE,
+    )
+
+
+async def _counting(transaction: Transaction, candidate: Candidate, facts: Facts, batch: _Batch) -> Counting:
+    """Return what counts for a candidate's repository, one for the whole batch."""
+    known = batch.counted.get(candidate.repository_id)
+    if known is None:
+        known = await counting(transaction, facts.repository, candidate.repository_id)
+        batch.counted[candidate.repository_id] = known
+    return known
 
 
 async def explain(reader: Reader, rules: Rules) -> AsyncIterator[Explained]:

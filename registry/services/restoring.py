@@ -4,10 +4,10 @@ The copy knows nothing of what was pushed after it was made: those objects are i
 until no copy and no database put aside may name them. What the copy names and the storage lost is quarantined.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
-from registry.db import backups, jobs, restored
+from registry.db import authority, backups, blobs, credentials, jobs, restored
 from registry.db.backups import Backup, Kind
 from registry.db.connection import Database, Transaction
 from registry.db.restored import KeyedBlob
@@ -27,17 +27,18 @@ class Missing:
 
     digest: str
     size: int
-    repositories: list[str]
+    repositories: Sequence[str]
 
 
 @dataclass(slots=True)
 class Reconciled:
-    """What was found. `unknown`: objects without a row, and `unknown_bytes` theirs."""
+    """What was found. `unknown`: objects without a row, and `unknown_bytes` theirs. `ended`: tokens, see `_begin`."""
 
     blobs: int = 0
     unknown: int = 0
     unknown_bytes: int = 0
     missing: list[Missing] = field(default_factory=list)
+    ended: int = 0
 
 
 class Reconciler:
@@ -67,7 +68,7 @@ class Reconciler:
         Raises:
             Unavailable, StorageError: the storage can't be looked at, and nothing is known to be missing.
         """
-        await self._database.write(lambda tx: _begin(tx, copies, marks, aside))
+        self._found.ended = await self._database.write(lambda tx: _begin(tx, copies, marks, aside))
         for store in {self._driver.name, *await restored.stores(self._database)}:
             await self._compare(store)
         return self._found
@@ -128,14 +129,25 @@ class Reconciler:
         some = list(missing)
         missing.clear()
         for one in some:
-            names = await restored.repositories_of(self._database, one.id, limit=_NAMED)
+            names = await blobs.repositories_of(self._database, one.digest, limit=_NAMED)
             self._found.missing.append(Missing(one.digest, one.size, names))
         if some:
             await self._database.write(lambda tx: restored.quarantine(tx, [one.id for one in some]))
 
 
-async def _begin(transaction: Transaction, copies: list[Copy], marks: list[Backup], aside: str) -> None:
-    """Record what there is of copies and marks now, and have them keep all that they may name."""
+async def begin_anew(transaction: Transaction) -> int:
+    """End what was under way when a copy was made that is the database now; give the stream of events a new epoch.
+
+    End all tokens, and return how many that was: the copy does not know which were revoked since.
+    """
+    await authority.change(transaction)
+    ended = await credentials.revoke_all(transaction)
+    await restored.reset(transaction)
+    return ended
+
+
+async def _begin(transaction: Transaction, copies: list[Copy], marks: list[Backup], aside: str) -> int:
+    """Record what there is of copies and marks now, and have them keep all that they may name. Then `begin_anew`."""
     await backups.remove_copies(transaction)
     known = {one.name for one in await backups.every(transaction)}
     for copy in copies:
@@ -147,4 +159,4 @@ async def _begin(transaction: Transaction, copies: list[Copy], marks: list[Backu
     until = now + ASIDE_KEPT_S * 1_000_000
     await backups.remove(transaction, aside)
     await backups.add(transaction, aside, Kind.MARK, made_at=now, kept_until=until)
-    await restored.reset(transaction)
+    return await begin_anew(transaction)

@@ -1,7 +1,7 @@
 """What keeps content from collection, and until when: the rules, without a database.
 
-The roots are tags, what tags named and what was deleted within the history window, untagged manifests where the
-settings keep them, and what those refer to; beside them whatever was told to a client not long ago.
+The roots are tags, locked digests, what tags named and what was deleted within the history window, untagged manifests
+where the settings keep them, and what those refer to; beside them whatever was told to a client not long ago.
 """
 
 from dataclasses import dataclass
@@ -57,6 +57,7 @@ class Keeper(StrEnum):
 
     TAG = "a tag names it"
     INDEX = "an index lists it"
+    LOCK = "it is locked"
     SUBJECT = "it refers to a manifest that is there"
     MANIFEST = "a manifest refers to it"
     CONTENT = "the repository has content"
@@ -80,6 +81,8 @@ def judge_manifest(candidate: Candidate, facts: ManifestFacts, rules: Rules) -> 
         return Verdict(Keeper.TAG, None)
     if facts.listed:
         return Verdict(Keeper.INDEX, None)
+    if facts.locked:
+        return Verdict(Keeper.LOCK, None)
     bounds = [Verdict(Keeper.GRACE, candidate.since + rules.grace)]
     if facts.named_until is not None:
         bounds.append(Verdict(Keeper.HISTORY, facts.named_until + rules.window))
