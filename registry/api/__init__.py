@@ -1,0 +1,1 @@
+"""`/api/v1`: people, projects, rights and tokens over HTTP, described by its OpenAPI document."""
