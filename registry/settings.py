@@ -233,11 +233,6 @@ def admin_password() -> str:
     return os.environ.get(f"{ENVIRONMENT_PREFIX}ADMIN_PASSWORD", "")
 
 
-def admin_password_given() -> bool:
-    """Say whether STOWAGE_ADMIN_PASSWORD is set. Nothing reads it while there are no users, and the server says so."""
-    return bool(admin_password())
-
-
 SOURCE_LOGIN = f"{ENVIRONMENT_PREFIX}FROM_LOGIN"
 
 

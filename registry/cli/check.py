@@ -137,4 +137,6 @@ def _text(value: Any) -> str:
         return "-"
     if isinstance(value, bool):
         return "true" if value else "false"
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return ", ".join(json.dumps(one) if isinstance(one, dict) else str(one) for one in value)
+    return str(value)

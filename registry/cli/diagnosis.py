@@ -8,6 +8,8 @@ from pathlib import Path
 
 from registry.cli.backups import backup_problems
 from registry.cli.certificate import certificate_problems, first_certificate
+from registry.cli.identities import identity_problems
+from registry.cli.login_problems import login_problems
 from registry.cli.problems import Problem, error, warning
 from registry.cli.progress import size
 from registry.cli.running import Address, Holder, look
@@ -54,6 +56,8 @@ def diagnose(settings: Settings, *, insecure_open: bool) -> Diagnosis:
     problems += _imported_problems(settings, database.imported if database is not None else ())
     problems += _room_problems(settings, place)
     problems += certificate_problems(settings.http.tls)
+    problems += identity_problems(settings)
+    problems += login_problems(settings)
     problems += _limit_problems(settings)
     address = look(settings)
     problems += _address_problems(settings, place, address)
@@ -208,8 +212,8 @@ def _running_problems(settings: Settings, place: Place, address: Address) -> Ite
             yield error("NotReady", f"the running server says of its {_PARTS[part]}: {found[part]}")
     certificate = settings.http.tls.certificate
     if certificate and address.certificate and address.certificate != first_certificate(certificate):
-        text = f"the running server shows another certificate than {certificate} holds: reload it (SIGHUP)"
-        yield warning("CertificateNotReloaded", text)
+        text = f"the running server shows another certificate than {certificate} holds"
+        yield warning("CertificateNotReloaded", f"{text}: its log says why, or reload it (SIGHUP)")
 
 
 def _exposure_problems(settings: Settings, address: Address, *, insecure_open: bool) -> Iterator[Problem]:

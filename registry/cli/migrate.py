@@ -4,8 +4,8 @@ import sys
 
 import typer
 
+from registry.cli.copying import shown_copying
 from registry.cli.options import ConfigOption, DataOption, examples, fail, settings_of
-from registry.cli.progress import shown_copying
 from registry.db.migrate import REVISION
 from registry.db.place import place_of
 from registry.errors import Unavailable

@@ -3,11 +3,9 @@
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
-
-from registry.db.migrate import partial_copies
 
 _EVERY_S = 0.1
 _BAR = 20
@@ -28,14 +26,6 @@ def shown(line: Callable[[], str], stream: TextIO) -> Iterator[None]:
     finally:
         done.set()
         watching.join()  # before anything forks
-
-
-def shown_copying(database: Path | None, stream: TextIO) -> AbstractContextManager[None]:
-    """Show on `stream`, if that is a terminal, how far the copy of the database has come that a migration makes.
-
-    Of a database that is no file none is made.
-    """
-    return nullcontext() if database is None else shown(lambda: _copying(database), stream)
 
 
 def bar(done: int, total: int) -> str:
@@ -67,14 +57,6 @@ def _watch(line: Callable[[], str], stream: TextIO, done: threading.Event) -> No
     if was_shown:
         stream.write("\r\x1b[K")
         stream.flush()
-
-
-def _copying(database: Path) -> str:
-    copied = size_of(*partial_copies(database))
-    if not copied:
-        return ""
-    whole = max(copied, size_of(database))
-    return f"putting a copy of the database aside: {size(copied)} of {size(whole)}"
 
 
 def size_of(*files: Path) -> int:

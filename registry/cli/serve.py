@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+import shlex
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
@@ -13,6 +14,7 @@ from typing import Any
 import typer
 
 from registry import __version__, drivers, logs
+from registry.cli.copying import shown_copying
 from registry.cli.options import (
     ConfigOption,
     DataOption,
@@ -24,7 +26,6 @@ from registry.cli.options import (
     fail,
     settings_of,
 )
-from registry.cli.progress import shown_copying
 from registry.db.migrate import REVISION, Migrated
 from registry.db.place import place_of
 from registry.errors import Unavailable
@@ -34,10 +35,11 @@ from registry.http.server import CannotStart, Serving
 from registry.http.sockets import CannotListen, bind
 from registry.http.supervisor import CutOff, Supervisor
 from registry.http.tls import ServerTls
-from registry.main import build_app, new_board, prepare
+from registry.main import build_app, described_identities, new_board, prepare, prepare_identities
 from registry.metrics.board import Board
 from registry.metrics.figures import Figures
-from registry.settings import Settings, SettingsError, admin_password_given, load_settings, with_fixed
+from registry.services.first_admin import NAME as ADMIN
+from registry.settings import Settings, SettingsError, admin_password, load_settings, with_fixed
 from storage.errors import StorageUnavailable
 
 EXAMPLES = examples(
@@ -47,7 +49,9 @@ EXAMPLES = examples(
     "stowage serve --host 0.0.0.0 --insecure-open",
 )
 
-_NO_USERS = "STOWAGE_ADMIN_PASSWORD protects nothing: this version has no users"
+_NO_USERS = "STOWAGE_ADMIN_PASSWORD protects nothing: nobody logs in, while auth.mode is open"
+
+_YEAR_S = 365 * 86400
 
 _logger = logging.getLogger("stowage.serve")
 
@@ -73,7 +77,7 @@ def serve(
         fail(exposed)
     instance = secrets.token_hex(6)
     logs.configure(settings.logs, instance)
-    if admin_password_given():
+    if admin_password() and settings.auth.mode == "open":
         _logger.warning("%s", _NO_USERS)
 
     count = settings.http.workers or granted_cores()
@@ -85,6 +89,7 @@ def serve(
             run = _Run(instance, new_board(), frozenset() if for_operators is None else for_operators.addresses)
             serving = _serving(settings, run)
             done = _prepare(settings)
+            prepare_identities(settings)
             _tell_what_starts(settings, instance, done, count)
             slots = listeners.listen(count)
             if for_operators is not None:
@@ -93,7 +98,7 @@ def serve(
                 slots,
                 serving,
                 reload=lambda: _reload(settings, config, command_line, insecure_open, run),
-                on_ready=lambda: _tell_where(settings, *listeners.address),
+                on_ready=lambda: _tell_where(settings, _same_data(config, data), *listeners.address),
                 board=run.board,
             ).run()
     except (CannotListen, CannotStart, CutOff, StorageUnavailable, Unavailable) as error:
@@ -134,7 +139,16 @@ def _serving(settings: Settings, run: _Run) -> Serving:
         limits=Limits.of(settings.http.limits).within_descriptors(),
         tls=ServerTls(tls.certificate, tls.key, tls.client_ca) if tls.certificate else None,
         operations=run.operations,
+        headers=_headers(settings),
     )
+
+
+def _headers(settings: Settings) -> tuple[tuple[str, str], ...]:
+    """Return what browsers are told with every answer: take nothing for what it is not said to be, and keep to TLS."""
+    headers = [("x-content-type-options", "nosniff")]
+    if (settings.http.public_url or "").startswith("https://"):
+        headers.append(("strict-transport-security", f"max-age={_YEAR_S}"))
+    return tuple(headers)
 
 
 def _reload(
@@ -145,8 +159,9 @@ def _reload(
         settings, ignored = with_fixed(load_settings(config, command_line), started)
         if exposed := exposure(settings, insecure_open):
             raise SettingsError(exposed)
+        prepare_identities(settings)
         serving = _serving(settings, run)
-    except (CannotListen, SettingsError) as error:
+    except (CannotListen, SettingsError, Unavailable) as error:
         _logger.error("reload refused, everything goes on as before: %s", "; ".join(str(error).splitlines()))
         return None
     logs.configure(settings.logs, run.instance)
@@ -161,17 +176,19 @@ def exposure(settings: Settings, insecure_open: bool) -> str:
     Who has to show a certificate is not everybody: no request is read before the handshake has seen it.
     """
     tls = settings.http.tls
-    if insecure_open or _is_loopback(settings.http.host) or (tls.certificate and tls.client_ca):
+    is_closed = settings.auth.mode != "open" or (tls.certificate and tls.client_ca)
+    if insecure_open or is_closed or is_loopback(settings.http.host):
         return ""
     text = (
         f"http.host is {settings.http.host} and auth.mode is open: everybody who reaches this machine could push "
         "and delete. Listen on 127.0.0.1, have TLS ask for clients' certificates (http.tls.client_ca), or say "
         "--insecure-open"
     )
-    return f"{text}. {_NO_USERS}" if admin_password_given() else text
+    return f"{text}. {_NO_USERS}" if admin_password() else text
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Say whether only this machine reaches an address."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -189,14 +206,20 @@ def _tell_what_starts(settings: Settings, instance: str, done: Migrated, workers
             "database": place_of(settings).label,
             "schema": done.after,
             "storage": drivers.described(settings),
-            "auth": settings.auth.mode,
+            "auth": described_identities(settings),
             "caches": f"small blobs in memory, {cache} bytes a worker" if cache else "none",
             "workers": workers,
         },
     )
 
 
-def _tell_where(settings: Settings, host: str, port: int) -> None:
+def _same_data(config: Path | None, data: Path | None) -> str:
+    """Return the options with which a command works on what the server does; none where the environment says it."""
+    given = {"--config": config, "--data": data}
+    return "".join(f" {option} {shlex.quote(str(path))}" for option, path in given.items() if path is not None)
+
+
+def _tell_where(settings: Settings, same_data: str, host: str, port: int) -> None:
     """Say where the server listens; to people also how to push and pull."""
     encrypted = settings.http.tls.certificate is not None
     everywhere = host in {"0.0.0.0", "::"}  # noqa: S104 - compared, not bound
@@ -207,9 +230,12 @@ def _tell_where(settings: Settings, host: str, port: int) -> None:
     if not logs.is_text(settings.logs):
         return
     flag = "" if encrypted else " --tls-verify=false"
-    lines = [
-        "",
-        "Push an image and pull it back:",
+    lines = ["", "Push an image and pull it back:"]
+    if settings.auth.mode == "users" and settings.auth.token.realm is None:
+        lines.append(f"  podman login{flag} --username {ADMIN} {address}")
+        if settings.auth.create_projects == "deny":
+            lines.append(f"  stowage project add demo{same_data}")
+    lines += [
         f"  podman tag IMAGE {address}/demo/image:1",
         f"  podman push{flag} {address}/demo/image:1",
         f"  podman rmi {address}/demo/image:1",

@@ -19,10 +19,17 @@ async def get_blob(context: Context, request: Request, name: str, digest: str) -
     """Send a blob or one range of it: 200, 206, 304, 416; or say where the store has it: 307."""
     repository, wanted = parse_repository(name), parse_digest(digest)
     await context.authorize(request, Action.PULL, repository)
-    if context.driver.redirects and (address := await _address(context, request, repository, wanted)) is not None:
+    return await blob_reply(context, request, repository, wanted)
+
+
+async def blob_reply(
+    context: Context, request: Request, repository: RepositoryName, wanted: Digest, *, at: int | None = None
+) -> Answer:
+    """Return the answer to a GET of a blob by somebody who may; of one that was there at a moment, if `at` says one."""
+    if context.driver.redirects and (address := await _address(context, request, repository, wanted, at)) is not None:
         location = (b"location", address.encode("latin-1"))
         return Reply(307, [location, (b"cache-control", b"no-store"), (b"docker-content-digest", wanted.encode())])
-    reader = await context.blobs.open(repository, wanted)
+    reader = await context.blobs.open(repository, wanted, at=at)
     try:
         if _is_known(request, wanted):
             reader.close()
@@ -43,7 +50,11 @@ async def head_blob(context: Context, request: Request, name: str, digest: str) 
     """Say whether a blob is there, and how large: 200. Who is told so can rely on it for an hour."""
     repository, wanted = parse_repository(name), parse_digest(digest)
     await context.authorize(request, Action.PULL, repository)
-    size = await context.blobs.exists(repository, wanted)
+    return size_reply(request, wanted, await context.blobs.exists(repository, wanted))
+
+
+def size_reply(request: Request, wanted: Digest, size: int) -> Reply:
+    """Return the answer to a HEAD of a blob that has this size in bytes."""
     if _is_known(request, wanted):
         return Reply(304, _headers(wanted))
     length = (b"content-length", str(size).encode())
@@ -54,11 +65,13 @@ async def delete_blob(context: Context, request: Request, name: str, digest: str
     """Remove a blob from the repository: 202; 403 while a manifest there refers to it."""
     repository, wanted = parse_repository(name), parse_digest(digest)
     await context.authorize(request, Action.DELETE, repository)
-    await context.deletion.delete_blob(repository, wanted, actor=request.principal.name)
+    await context.deletion.delete_blob(repository, wanted, actor=request.principal.name, origin=context.origin(request))
     return Reply(202, [(b"docker-content-digest", wanted.encode())])
 
 
-async def _address(context: Context, request: Request, repository: RepositoryName, digest: Digest) -> str | None:
+async def _address(
+    context: Context, request: Request, repository: RepositoryName, digest: Digest, at: int | None
+) -> str | None:
     """Return where the store itself sends the whole blob from; None if this client gets it from here.
 
     Ranges and conditions are answered here: a store knows other ETags.
@@ -66,7 +79,7 @@ async def _address(context: Context, request: Request, repository: RepositoryNam
     client = request.scope.get("client")
     if client is None or any(request.header(name) is not None for name in _PARTIAL):
         return None
-    return await context.blobs.address(repository, digest, client[0])
+    return await context.blobs.address(repository, digest, client[0], at=at)
 
 
 def _headers(digest: Digest) -> list[Header]:

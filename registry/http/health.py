@@ -23,7 +23,7 @@ _logger = logging.getLogger("stowage.health")
 
 async def support(context: Context, request: Request) -> Answer:
     """Say that the distribution specification is implemented here: 200 (spec, "Determining Support")."""
-    await context.authorize(request, Action.PULL, None)
+    await context.authorize(request, Action.ENTER, None)
     return Reply(200, [(b"content-type", JSON)], b"{}")
 
 

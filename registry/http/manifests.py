@@ -7,7 +7,16 @@ from auth.policy import Action
 from registry.db import manifests, repositories
 from registry.db.connection import Reader
 from registry.db.manifests import ManifestContent, ManifestHead
-from registry.errors import DigestInvalid, ManifestInvalid, ManifestTooLarge, ManifestUnknown, NameUnknown, TooManyTags
+from registry.errors import (
+    ContentLocked,
+    DigestInvalid,
+    ManifestInvalid,
+    ManifestTooLarge,
+    ManifestUnknown,
+    NameUnknown,
+    TagFixed,
+    TooManyTags,
+)
 from registry.http.conditions import etag, matches
 from registry.http.context import Context
 from registry.http.ranges import parse_length
@@ -27,16 +36,29 @@ async def get_manifest(context: Context, request: Request, name: str, reference:
     repository = parse_repository(name)
     await context.authorize(request, Action.PULL, repository)
     found = await _find(context, repository, reference, manifests.content_by_tag, manifests.content_by_digest)
-    if _is_known(request, found.digest):
-        return Reply(304, _headers(found.digest))
-    return Reply(200, [(b"content-type", found.media_type.encode()), *_headers(found.digest)], found.content)
+    tag = None if ":" in reference else reference
+    context.note_pull(request, repository, tag, found.digest, found.media_type, len(found.content))
+    return content_reply(request, found)
 
 
 async def head_manifest(context: Context, request: Request, name: str, reference: str) -> Answer:
     """Say what a manifest is and how large: 200, 304."""
     repository = parse_repository(name)
     await context.authorize(request, Action.PULL, repository)
-    found = await _find(context, repository, reference, manifests.head_by_tag, manifests.head_by_digest)
+    return head_reply(
+        request, await _find(context, repository, reference, manifests.head_by_tag, manifests.head_by_digest)
+    )
+
+
+def content_reply(request: Request, found: ManifestContent) -> Reply:
+    """Return the answer to a GET of a manifest that was found."""
+    if _is_known(request, found.digest):
+        return Reply(304, _headers(found.digest))
+    return Reply(200, [(b"content-type", found.media_type.encode()), *_headers(found.digest)], found.content)
+
+
+def head_reply(request: Request, found: ManifestHead) -> Reply:
+    """Return the answer to a HEAD."""
     if _is_known(request, found.digest):
         return Reply(304, _headers(found.digest))
     length = (b"content-length", str(found.size).encode())
@@ -46,9 +68,12 @@ async def head_manifest(context: Context, request: Request, name: str, reference
 async def put_manifest(context: Context, request: Request, name: str, reference: str) -> Answer:
     """Take a manifest and move its tags: 201; 404 if it refers to what is not there, 412, 413."""
     repository = parse_repository(name, context.settings.names.max_repository_length)
-    await context.authorize(request, Action.PUSH, repository)
+    await context.authorize_push(request, repository)
     named = as_digest(reference)
     tags = _tags(context, request, reference if named is None else None)
+    for tag in tags:
+        await context.authorize(request, Action.PUSH, repository, tag)
+    may_overwrite = not tags or await context.policy.allows(request.principal, Action.OVERWRITE, repository)
     content = await _body(request, context.settings.manifests.max_size)
     digest = digest_bytes(content) if named is None else digest_bytes(content, algorithm_of(named))
     if named is not None and digest != named:
@@ -63,20 +88,36 @@ async def put_manifest(context: Context, request: Request, name: str, reference:
         tags=tags,
         actor=request.principal.name,
         condition=_condition(request),
+        subjects=request.principal.subjects,
+        may_overwrite=may_overwrite,
+        origin=context.origin(request),
     )
-    accepted = await context.manifests.push(push)
+    try:
+        accepted = await context.manifests.push(push)
+    except TagFixed as error:
+        await _refuse(context, request, Action.OVERWRITE, repository, error)
+        raise
     return Reply(201, _pushed_headers(context, request, push, accepted, tags if named is not None else ()))
 
 
 async def delete_manifest(context: Context, request: Request, name: str, reference: str) -> Answer:
     """Remove a tag, or a manifest with all its tags: 202; 403 while an index lists the manifest."""
     repository = parse_repository(name)
+    digest, origin = as_digest(reference), context.origin(request)
+    actor, subjects = request.principal.name, request.principal.subjects
     await context.authorize(request, Action.DELETE, repository)
-    digest, actor = as_digest(reference), request.principal.name
-    if digest is None:
-        await context.deletion.delete_tag(repository, existing_tag(repository, reference), actor=actor)
-    else:
-        await context.deletion.delete_manifest(repository, digest, actor=actor)
+    try:
+        if digest is None:
+            tag = existing_tag(repository, reference)
+            await context.deletion.delete_tag(repository, tag, actor=actor, subjects=subjects, origin=origin)
+        else:
+            await context.deletion.delete_manifest(repository, digest, actor=actor, subjects=subjects, origin=origin)
+    except TagFixed as error:
+        await _refuse(context, request, Action.DELETE, repository, error)
+        raise
+    except ContentLocked:
+        context.note_denial(request, Action.DELETE, repository)
+        raise
     return Reply(202)
 
 
@@ -108,6 +149,17 @@ def _tags(context: Context, request: Request, reference: str | None) -> tuple[Ta
     if len(asked) > most:
         raise TooManyTags(f"{len(asked)} tags in one push; at most {most} are taken")
     return tuple(dict.fromkeys(parse_tag(tag, longest) for tag in asked))
+
+
+async def _refuse(
+    context: Context, request: Request, action: Action, repository: RepositoryName, error: TagFixed
+) -> None:
+    """Refuse what a tag is not open to, as what is not allowed is: who would be excepted is asked who they are.
+
+    Returns where nothing that is known of whoever asks says why: then the error does.
+    """
+    await context.authorize(request, action, repository, Tag(error.tag))
+    context.note_denial(request, action, repository)
 
 
 async def _body(request: Request, largest: int) -> bytes:

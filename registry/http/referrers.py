@@ -1,9 +1,10 @@
 """`/v2/<name>/referrers/<digest>` (spec, "Listing Referrers")."""
 
 import re
+from functools import partial
 
 from auth.policy import Action
-from registry.db import manifests
+from registry.db import manifests, past
 from registry.errors import QueryInvalid
 from registry.http.context import Context
 from registry.http.paging import Page, next_link, parse_page
@@ -23,8 +24,15 @@ async def list_referrers(context: Context, request: Request, name: str, digest: 
     """List what refers to a digest, there or not: always 200, since a 404 sends clients to the tag schema."""
     repository, subject = parse_repository(name), parse_digest(digest)
     await context.authorize(request, Action.PULL, repository)
+    return await referrers_reply(context, request, repository, subject)
+
+
+async def referrers_reply(
+    context: Context, request: Request, repository: RepositoryName, subject: Digest, *, at: int | None = None
+) -> Answer:
+    """Return the list for somebody who may see it; with what was deleted since a moment, if `at` says one."""
     page, artifact_type = parse_page(context, request), request.query("artifactType") or None
-    descriptors, last = await _collect(context, repository, subject, artifact_type, page)
+    descriptors, last = await _collect(context, repository, subject, artifact_type, page, at)
     headers = [(b"content-type", OCI_INDEX.encode())]
     if artifact_type is not None:
         headers.append((b"oci-filters-applied", b"artifactType"))
@@ -34,7 +42,12 @@ async def list_referrers(context: Context, request: Request, name: str, digest: 
 
 
 async def _collect(
-    context: Context, repository: RepositoryName, subject: Digest, artifact_type: str | None, page: Page
+    context: Context,
+    repository: RepositoryName,
+    subject: Digest,
+    artifact_type: str | None,
+    page: Page,
+    at: int | None,
 ) -> tuple[list[str], int | None]:
     """Return the page's descriptors as JSON, and where the next page begins, if there is one.
 
@@ -43,9 +56,10 @@ async def _collect(
     descriptors: list[str] = []
     if page.limit == 0:
         return descriptors, None
+    find = manifests.referrers if at is None else partial(past.referrers, at=at)
     after, size = _position(page.after), 0
     while True:
-        batch = await manifests.referrers(
+        batch = await find(
             context.database, repository, subject, artifact_type=artifact_type, after=after, limit=_BATCH
         )
         for position, descriptor in batch:

@@ -16,14 +16,18 @@ from storage.digest import SHA256, Digest, parse_digest
 async def start_upload(context: Context, request: Request, name: str) -> Answer:
     """Begin an upload: 202. With `digest`, take the whole blob: 201. With `mount`, link it if possible: 201 or 202."""
     repository = parse_repository(name, context.settings.names.max_repository_length)
-    await context.authorize(request, Action.PUSH, repository)
+    await context.authorize_push(request, repository)
     mount, digest = request.query("mount"), request.query("digest")
     if mount is not None and await _mount(context, request, repository, parse_digest(mount)):
         return _created(context, request, repository, parse_digest(mount))
     if digest is not None and mount is None:
         whole = parse_digest(digest)
         await context.uploads.push_whole(
-            repository, whole, Chunk(request.body(), source=request.source), actor=request.principal.name
+            repository,
+            whole,
+            Chunk(request.body(), source=request.source),
+            actor=request.principal.name,
+            origin=context.origin(request),
         )
         return _created(context, request, repository, whole)
     session = await context.uploads.start(repository, request.query("digest-algorithm") or SHA256)
@@ -53,7 +57,14 @@ async def finish_upload(context: Context, request: Request, name: str, upload: s
         raise DigestInvalid("the query needs digest=<algorithm>:<hex>: the digest of the whole blob")
     digest = parse_digest(text)
     try:
-        await context.uploads.finish(repository, upload, digest, _chunk(request), actor=request.principal.name)
+        await context.uploads.finish(
+            repository,
+            upload,
+            digest,
+            _chunk(request),
+            actor=request.principal.name,
+            origin=context.origin(request),
+        )
     except UploadOutOfOrder as error:
         return _out_of_order(context, request, repository, upload, error)
     return _created(context, request, repository, digest)
@@ -80,7 +91,7 @@ async def _mount(context: Context, request: Request, repository: RepositoryName,
         source = None if text is None else parse_repository(text)
     except NameInvalid:
         return False  # a source that can't be is a source that is not there: the client uploads
-    return await context.blobs.mount(repository, digest, source, request.principal)
+    return await context.blobs.mount(repository, digest, source, request.principal, origin=context.origin(request))
 
 
 def _chunk(request: Request) -> Chunk:

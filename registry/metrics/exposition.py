@@ -19,33 +19,50 @@ PREFIX = "stowage_"
 Counts = Mapping[str, int]
 """How many there are of each, without the prefix; what nobody could count is left out."""
 
+OfWebhooks = Mapping[str, Mapping[str, float]]
+"""Figures of each webhook, by its name."""
+
 _MOST = "100000 are as many or more"
 _COUNTED = {
     "upload_sessions": f"Uploads begun and neither finished nor cancelled; {_MOST}",
     "collection_candidates": f"What nothing may need any more and collection has not removed; {_MOST}",
     "blobs_quarantined": f"Blobs that were found damaged and are not served until they are pushed again; {_MOST}",
     "blobs_unverified": f"Blobs whose bytes were never compared with their digests; {_MOST}",
+    "events_unplaced": "Events that have no place in the stream yet, which nobody hears of; 10000 are as many or more",
+    "events_unplaced_age_seconds": "For how long the first of them has been waiting; 0 where there is none",
+    "events_oldest_age_seconds": "How old the oldest event is that is kept; 0 where there is none",
     "backup_held_bytes": "Blobs that nothing names but copies of the database; of more than 100000 blobs a part",
 }
 
+_OF_WEBHOOKS = {
+    "waiting": "Deliveries that failed and are tried again, or wait behind one",
+    "given_up": "Deliveries that were given up, as long as that is kept",
+    "behind_events": "Events that the webhook has not come to",
+    "behind_seconds": "How old the first event is that was not delivered; 0 where there is none",
+    "missed_events": "Events that were dropped before the webhook came to them, by their age",
+    "paused": "1 while the webhook is paused",
+}
 
-def render(board: Board, accept: str, *, counts: Counts, maintenance: bool) -> tuple[bytes, str]:
+
+def render(board: Board, accept: str, *, counts: Counts, webhooks: OfWebhooks, maintenance: bool) -> tuple[bytes, str]:
     """Return the text and its Content-Type: OpenMetrics where `accept` asks for it, else Prometheus' own form.
 
     Args:
         counts: what the database was asked for.
+        webhooks: the same of each webhook.
         maintenance: whether the registry is read-only.
     """
     # The library puts what a client says of the version into its answer: so it is told what we say.
     wanted = "application/openmetrics-text; version=1.0.0" if "application/openmetrics-text" in accept else "text/plain"
     encode, content_type = choose_encoder(wanted)
-    return encode(_Collector(board, counts, maintenance)), content_type
+    return encode(_Collector(board, counts, webhooks, maintenance)), content_type
 
 
 class _Collector(Collector):
-    def __init__(self, board: Board, counts: Counts, maintenance: bool) -> None:
+    def __init__(self, board: Board, counts: Counts, webhooks: OfWebhooks, maintenance: bool) -> None:
         self._board = board
         self._counts = counts
+        self._webhooks = webhooks
         self._maintenance = maintenance
 
     def collect(self) -> Iterator[Metric]:
@@ -60,6 +77,11 @@ class _Collector(Collector):
             gauge = GaugeMetricFamily(f"{PREFIX}{name}", f"{meaning}.")
             if (count := self._counts.get(name)) is not None:
                 gauge.add_metric([], count)
+            yield gauge
+        for name, meaning in _OF_WEBHOOKS.items():
+            gauge = GaugeMetricFamily(f"{PREFIX}webhook_{name}", f"{meaning}.", labels=["webhook"])
+            for webhook, figures in self._webhooks.items():
+                gauge.add_metric([webhook], figures[name])
             yield gauge
         yield GaugeMetricFamily(f"{PREFIX}maintenance", "1 while the registry is read-only.", self._maintenance)
         yield from self._of_processes()

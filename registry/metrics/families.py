@@ -23,7 +23,25 @@ NO_ROUTE = "none"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", OTHER)
 CODES = (
     *("200", "201", "202", "204", "206", "304", "307"),
-    *("400", "401", "403", "404", "405", "406", "408", "409", "412", "413", "414", "415", "416", "422", "429", "431"),
+    *(
+        "400",
+        "401",
+        "403",
+        "404",
+        "405",
+        "406",
+        "408",
+        "409",
+        "410",
+        "412",
+        "413",
+        "414",
+        "415",
+        "416",
+        "422",
+        "429",
+        "431",
+    ),
     *("499", "500", "501", "502", "503", "504", "507", OTHER),
 )
 """499 is a request whose client went away before it was answered."""
@@ -97,6 +115,7 @@ def families(routes: Sequence[str], jobs: Sequence[str]) -> tuple[Family, ...]:
             {"route": routes},
         ),
         Family("cache_bytes", "Memory that caches take.", Kind.GAUGE, {"cache": ("blobs",)}),
+        Family("event_watchers", "Clients that follow events on /api/v1/watch.", Kind.GAUGE),
         Family(
             "http_requests",
             "Requests answered or given up. Code 499: the client went away before its answer.",
@@ -174,6 +193,32 @@ def families(routes: Sequence[str], jobs: Sequence[str]) -> tuple[Family, ...]:
             Kind.COUNTER,
             {"fault": ("content", "size", "missing", "unreadable")},
         ),
+        Family(
+            "quota_refusals",
+            "Pushes refused because their project would hold more than its quota.",
+            Kind.COUNTER,
+            {"quota": ("bytes", "tags")},
+        ),
+        Family(
+            "webhook_tries",
+            "Messages to webhooks: delivered, failed (and tried again, or not), and events given up.",
+            Kind.COUNTER,
+            {"outcome": ("delivered", "failed", "given_up")},
+        ),
+        Family(
+            "tags_dropped",
+            "Tags that jobs removed: by retention's schedules, or because their time was over.",
+            Kind.COUNTER,
+            {"by": ("retention", "expiry")},
+        ),
+        Family(
+            "undo_requests",
+            "Rollbacks, undeletions and purges that the server was asked for; failed ones may be done in part.",
+            Kind.COUNTER,
+            {"action": ("rollback", "undelete", "purge"), "result": ("done", "dry_run", "refused", "failed")},
+        ),
+        Family("audit_lost_entries", "Refusals and pulls that the audit log does not tell of.", Kind.COUNTER),
+        Family("event_lost_pulls", "Pulls that no event tells of, although events.pulls is on.", Kind.COUNTER),
         Family("access_log_dropped_lines", "Lines of the access log that nobody took in time.", Kind.COUNTER),
     )
 

@@ -117,6 +117,16 @@ class Figures:
 
         return add
 
+    def counters(self, name: str) -> Callable[..., None]:
+        """Return what adds one to that series of a counter whose labels it is called with."""
+        family, start = self._layout.families[name]
+        places, cells = {labels: start + place for labels, place in family.series()}, self._cells
+
+        def add(*labels: str) -> None:
+            cells[places[labels]] += 1
+
+        return add
+
     def follow(self, source: Callable[[], float], name: str, *labels: str) -> None:
         """Take a figure from `source` whenever `look` is called: what somebody else counts in this process, from 0."""
         family = self._layout.families[name][0]

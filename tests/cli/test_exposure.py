@@ -1,4 +1,4 @@
-"""Beyond loopback: what an open registry says, with and without a password for users that are not there yet.
+"""Beyond loopback: what an open registry says, with and without a password for users that nobody asks for.
 
 And that it listens there without being told so where TLS asks every client for a certificate.
 """
@@ -23,7 +23,7 @@ from tests.support.ports import free_port
 from tests.support.server import ROOT, ServerFactory
 
 PASSWORD = "STOWAGE_ADMIN_PASSWORD"
-NO_USERS = "STOWAGE_ADMIN_PASSWORD protects nothing: this version has no users"
+NO_USERS = "STOWAGE_ADMIN_PASSWORD protects nothing: nobody logs in, while auth.mode is open"
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from registry.cli.progress import bar, shown_copying, size
+from registry.cli.copying import shown_copying
+from registry.cli.progress import bar, size
 
 
 class Terminal(io.StringIO):
