@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from registry.cli.database import in_database, registry_settings
 from registry.cli.leases import take_lease
-from registry.cli.opened import in_database, in_registry, registry_settings
+from registry.cli.opened import in_registry
 from registry.cli.options import ConfigOption, DataOption, JsonOption, examples, fail, parser_of
 from registry.cli.progress import shown, size, size_of
 from registry.cli.times import shown_time
@@ -19,7 +20,9 @@ from registry.db.connection import Database, Transaction
 from registry.jobs.backup import LEASE_S, NAME
 from registry.jobs.runner import LeaseLost
 from registry.opened import Opened
+from registry.services import audit
 from registry.services.backups import Backups, Copy, Listed, backups_of, listed
+from registry.services.restoring import begin_anew
 from registry.setting_types import Duration
 from registry.settings import Settings
 
@@ -45,6 +48,7 @@ def build() -> typer.Typer:
     )(backup)
     app.command("list", epilog=examples("stowage backup list", "stowage backup list --json"))(show)
     app.command(epilog=examples("stowage backup mark --for 30d", "stowage backup mark nightly-dump --for 4w"))(mark)
+    app.command(epilog=examples("stowage backup restored --yes"))(restored)
     app.command(epilog=examples("stowage backup forget stowage-20260131t030000z-1f2e.sqlite3"))(forget)
     return app
 
@@ -198,6 +202,39 @@ def forget(
     if not in_registry(settings, work):
         fail(f"there is no copy and no mark {name}: `stowage backup list` shows them")
     typer.echo(f"{name} is gone")
+
+
+def restored(
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say that other tools brought the database back: pg_restore, a recovery to a point in time, a replica of a disk.
+
+    What `stowage restore` does by itself. Whoever follows events is told that what they know is of another future, and
+    lists what is there anew. All tokens end: the database does not know which were revoked since. Unfinished uploads
+    end, too, and collection looks at nothing for a day. Say it once, before servers start.
+    """
+    settings = registry_settings(config, data)
+    if not yes and not sys.stdin.isatty():
+        fail("say --yes: all tokens and unfinished uploads end, and nobody can be asked here")
+    if not yes:
+        typer.confirm("All tokens and unfinished uploads will end. Go on?", abort=True, err=True)
+
+    async def begin(transaction: Transaction) -> int:
+        ended = await begin_anew(transaction)
+        about = {"ended": ended}
+        await audit.record(transaction, "database.restored", audit.DONE, audit.OPERATOR, detail=about)
+        return ended
+
+    ended = in_database(settings, lambda database: database.write(begin, reserve=True))
+    if as_json:
+        typer.echo(json.dumps({"endedTokens": ended}))
+        return
+    typer.echo("the stream of events has begun anew: cursors of before lead nowhere")
+    if ended:
+        typer.echo(f"{ended} tokens have ended: make new ones (`stowage serviceaccount token`)")
 
 
 def described(copy: Copy) -> dict[str, Any]:

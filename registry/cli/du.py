@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from registry.cli.opened import in_database, registry_settings
+from registry.cli.database import in_database, registry_settings
 from registry.cli.options import ConfigOption, DataOption, JsonOption, examples, fail
 from registry.cli.progress import size
 from registry.db import repositories, usage

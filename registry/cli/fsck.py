@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from registry.cli.opened import in_registry, registry_settings
+from registry.cli.database import registry_settings
+from registry.cli.opened import in_registry
 from registry.cli.options import ConfigOption, DataOption, JsonOption, examples
 from registry.cli.progress import shown
 from registry.logs import escaped

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from pydantic import TypeAdapter, ValidationError
 
-from registry.cli.opened import in_database, registry_settings
+from registry.cli.database import in_database, registry_settings
 from registry.cli.options import ConfigOption, DataOption, JsonOption, examples, fail
 from registry.cli.times import shown_time
 from registry.db import maintenance

@@ -11,7 +11,8 @@ from typing import Annotated, BinaryIO, cast
 
 import typer
 
-from registry.cli.opened import in_registry, registry_settings
+from registry.cli.database import registry_settings
+from registry.cli.opened import in_registry
 from registry.cli.options import ConfigOption, DataOption, examples, fail
 from registry.cli.progress import bar, shown, size
 from registry.db import repositories
@@ -48,7 +49,7 @@ def _selection(text: str) -> Selection:
     name, at, digest = text.partition("@")
     name, colon, tag = name.partition(":")
     try:
-        repository = parse_repository(name)
+        repository = parse_repository(name, reserved=True)
         if at and colon:
             raise typer.BadParameter(f"{text}: a tag or a digest, not both")
         if at:

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from registry.cli.opened import in_registry, registry_settings
+from registry.cli.database import registry_settings
+from registry.cli.opened import in_registry
 from registry.cli.options import ConfigOption, DataOption, JsonOption, examples, fail, parser_of
 from registry.cli.progress import bar, shown, size
 from registry.db import scrub as scrub_rows

@@ -13,7 +13,8 @@ from typing import Annotated, Any
 
 import typer
 
-from registry.cli.opened import in_database, in_registry, registry_settings
+from registry.cli.database import in_database, registry_settings
+from registry.cli.opened import in_registry
 from registry.cli.options import ConfigOption, DataOption, JsonOption, examples, fail
 from registry.cli.progress import bar, shown, size
 from registry.db import stores
