@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from registry import __version__
+from registry.loading import uncollected
 
 _EXAMPLES = """\b
 Examples:
@@ -37,6 +38,13 @@ COMMANDS = {
     "serve": Command("Run the registry.", "serve", "serve"),
     "check": Command("Say what is configured, and what is missing or wrong.", "check", "check"),
     "gc": Command("Give back the space of what nobody needs any more.", "gc", "gc"),
+    "quota": Command("Limit what projects may hold, and say what they hold of it.", "quota", "build"),
+    "audit": Command("Say who did what, and whether the audit log is as it was written.", "audit", "build"),
+    "events": Command(
+        "Say what happened: pushes, deletes, tags that moved. The newest events, in order, or all after one of them.",
+        "events",
+        "events",
+    ),
     "du": Command(
         "Say what repositories hold: bytes of blobs, those that no other repository has, blobs, manifests and tags.",
         "du",
@@ -50,6 +58,51 @@ COMMANDS = {
     ),
     "backup": Command("Copy the database into the storage now, beside the running server.", "backup", "build"),
     "restore": Command("Put a copy of the database in the place of the database.", "restore", "restore"),
+    "user": Command("Make users, change their passwords, and keep them out.", "users", "build"),
+    "group": Command("Put users into groups, and take them out.", "groups", "build"),
+    "project": Command("Make projects, and remove them.", "projects", "build"),
+    "grant": Command("Give somebody a role in a project.", "granting", "grant", "GRANT_EXAMPLES"),
+    "revoke": Command("Take a role in a project from somebody.", "granting", "revoke", "REVOKE_EXAMPLES"),
+    "grants": Command("List the grants in a project, or to somebody.", "granting", "grants", "GRANTS_EXAMPLES"),
+    "role": Command("Make roles beside those that are built in, and remove them.", "roles", "build"),
+    "rule": Command("Take actions on tags away, from everybody but some.", "rules", "build"),
+    "lock": Command(
+        "Lock a manifest: nobody deletes it, and nothing collects it or what it consists of.",
+        "locks",
+        "lock",
+        "LOCK_EXAMPLES",
+    ),
+    "unlock": Command("Unlock a manifest.", "locks", "unlock", "UNLOCK_EXAMPLES"),
+    "locks": Command("List the locked manifests of a repository.", "locks", "locks", "LOCKS_EXAMPLES"),
+    "retention": Command("Say by rules which tags stay, and remove the others.", "retention", "build"),
+    "serviceaccount": Command("Make service accounts and their tokens.", "service_accounts", "build"),
+    "token": Command("Make tokens of people and service accounts, list and end them.", "tokens", "build"),
+    "pull-secret": Command(
+        "Print a pull secret of a service account, with a new token of its own.", "pull_secret", "pull_secret"
+    ),
+    "can-i": Command(
+        "Say whether somebody may do something, and which grant allows it, or what is missing.", "can_i", "can_i"
+    ),
+    "webhook": Command("Have others told what happens, and see whether they were.", "webhooks", "build"),
+    "history": Command("Say what tags were, when, and who made them so, the newest first.", "history", "history"),
+    "rollback": Command(
+        "Have tags name what they named at a moment; make those that were there, and remove those that were not.",
+        "undo",
+        "rollback",
+        "ROLLBACK_EXAMPLES",
+    ),
+    "undelete": Command(
+        "Have a manifest that was deleted be there again, with its blobs and children, and with the tags that it had.",
+        "undo",
+        "undelete",
+        "UNDELETE_EXAMPLES",
+    ),
+    "purge": Command(
+        "Remove a manifest or a blob for good, before its time: for a secret that leaked.",
+        "undo",
+        "purge",
+        "PURGE_EXAMPLES",
+    ),
     "maintenance": Command("Make the registry read-only, and writable again.", "maintenance", "build"),
     "migrate": Command("Bring the database to the schema of this version.", "migrate", "migrate"),
     "import": Command(
@@ -78,7 +131,8 @@ def command(name: str) -> Any:
     `stowage --help` and completion need none of it.
     """
     known = COMMANDS[name]
-    module = importlib.import_module(f"registry.cli.{known.module}")
+    with uncollected():
+        module = importlib.import_module(f"registry.cli.{known.module}")
     function = getattr(module, known.function)
     if known.function == "build":
         group = typer.main.get_command(function())
