@@ -9,13 +9,13 @@ export PATH := $(CURDIR)/$(PYTHON_BIN):$(TOOLS)/bin:$(PATH):/usr/local/sbin:/usr
 # Arguments for what a target runs: make run ARGS="--port 5001", make test ARGS="tests/storage -k delete"
 ARGS ?=
 # Processes that run tests side by side; 0: one after the other.
-PROCESSES ?= 2
-SPREAD = --numprocesses=$(PROCESSES) --dist=loadgroup
+PROCESSES ?= 4
+SPREAD = --numprocesses=$(PROCESSES) --dist=loadscope --no-loadscope-reorder
 # Tests on the other backend wait for nothing exactly, and for their servers most of the time: so side by side.
 FLEET_PROCESSES ?= 3
 FLEET_TESTS = tests/api $(if $(STOWAGE_LONG),tests/conformance tests/faults)
 FLEET = echo "test: pytest on PostgreSQL and S3"; STOWAGE_TEST_DATABASE=postgresql STOWAGE_TEST_STORAGE=s3 \
-	$(PYTHON_BIN)/python -m pytest --numprocesses=$(FLEET_PROCESSES) --dist=loadgroup -p no:cacheprovider
+	$(PYTHON_BIN)/python -m pytest --numprocesses=$(FLEET_PROCESSES) --dist=loadscope -p no:cacheprovider
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))

@@ -9,12 +9,15 @@ from pathlib import Path
 import httpx
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer  # type: ignore[import-untyped]  # it brings no types
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from registry.db.connection import Database
 from registry.db.migrate import migrate_sqlite
 from tests.support import databases
 from tests.support.databases import DIALECTS, Place
 from tests.support.fleet import Fleet
+from tests.support.people import People, settings_for
 from tests.support.server import Connect, Server, ServerFactory, new_client
 
 # How long an example takes says what else the machine does, and nothing about what is tested.
@@ -23,6 +26,12 @@ settings.load_profile("stowage")
 
 TOGETHER = {"clients", "packaging"}
 """Folders whose tests share engines that take long to start, and images that take long to build."""
+
+LONG = (
+    *("clients", "packaging", "faults", "replicas", "conformance", "takeover", "webhooks", "machine", "backup", "s3"),
+    *("postgresql", "moving", "scrub", "outside", "deploy", "events"),
+)
+"""Folders whose tests take long: they are begun first, so that no process is left with one of them at the end."""
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +45,20 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A running server with default settings, shared by all tests: use `repository` for a name of your own."""
     with Server(tmp_path_factory.mktemp("stowage")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A running server with users, shared by all tests: use a repository of your own in the project `test`."""
+    with Server(tmp_path_factory.mktemp("guarded"), settings_for({}), ("--workers", "2")) as running:
+        People(running).populate()
+        yield running
+
+
+@pytest.fixture(scope="session")
+def people(guarded: Server) -> People:
+    """Those of the shared server."""
+    return People(guarded)
 
 
 @pytest.fixture(scope="session")
@@ -102,10 +125,24 @@ def repository(request: pytest.FixtureRequest) -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together what shares costly fixtures, when several processes run the tests: a file, or a whole folder."""
-    for item in items:
-        folder = item.path.parent
-        item.add_marker(pytest.mark.xdist_group(folder.name if folder.name in TOGETHER else str(item.path)))
+    """Begin with what takes long."""
+    order = {folder: place for place, folder in enumerate(LONG)}
+    items.sort(key=lambda item: order.get(item.path.parent.name, len(LONG)))
+
+
+class TogetherScheduling(LoadScopeScheduling):  # type: ignore[misc]  # a class without types
+    """Gives a process what shares costly fixtures: a file, or a whole folder."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        folder = Path(file).parent.name
+        return folder if folder in TOGETHER else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> TogetherScheduling:
+    """Spread tests over processes so that what costs much is set up once. By marks it can't be: pytest 9 hides them."""
+    return TogetherScheduling(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

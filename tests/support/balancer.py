@@ -25,22 +25,28 @@ class Balancer:
     Args:
         folder: where its files go; made when missing.
         replicas: the ports of three servers on loopback.
+        operations: their ports for health, where these are others.
+
+    Attributes:
+        port, tls_port: where clients reach it.
+        health_port: where the compose file's health check asks.
+        certificate: what it shows on `tls_port`.
     """
 
-    def __init__(self, folder: Path, replicas: list[int]) -> None:
+    def __init__(self, folder: Path, replicas: list[int], *, operations: list[int] | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.port, tls_port = free_port(), free_port()
+        self.port, self.tls_port, self.health_port = free_port(), free_port(), free_port()
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         self._program = find_tool("nginx")
         said = subprocess.run([self._program, "-v"], capture_output=True, text=True, check=True).stderr
         is_old = tuple(map(int, re.findall(r"\d+", said)[:3])) < (1, 25, 1)  # says `http2 on` otherwise
-        tls = {"listen 8443 ssl;": f"listen 127.0.0.1:{tls_port} ssl http2;", "http2 on;": ""} if is_old else {}
-        certificate = make_certificate(folder / "tls")
+        tls = {"listen 8443 ssl;": f"listen 127.0.0.1:{self.tls_port} ssl http2;", "http2 on;": ""} if is_old else {}
+        self.certificate = make_certificate(folder / "tls")
         changes = {
             "/tmp/": f"{folder}/",
-            "/etc/nginx/tls/certificate.pem": str(certificate.certificate),
-            "/etc/nginx/tls/key.pem": str(certificate.key),
+            "/etc/nginx/tls/certificate.pem": str(self.certificate.certificate),
+            "/etc/nginx/tls/key.pem": str(self.certificate.key),
             "/etc/nginx/registry.conf": f"{folder}/registry.conf",
             "/etc/nginx/conf.d/": f"{folder}/",
             "/dev/stdout": f"{folder}/access.log",
@@ -48,11 +54,10 @@ class Balancer:
             "listen 8080;": f"listen 127.0.0.1:{self.port};",
             "worker_processes auto;": "worker_processes 1;",
             **tls,
-            "listen 8443": f"listen 127.0.0.1:{tls_port}",
-            **{
-                f"server {name}:5000 ": f"server 127.0.0.1:{port} "
-                for name, port in zip(REPLICAS, replicas, strict=True)
-            },
+            "listen 8443": f"listen 127.0.0.1:{self.tls_port}",
+            "listen 127.0.0.1:8081;": f"listen 127.0.0.1:{self.health_port};",
+            **_upstream(5000, replicas),
+            **_upstream(5001, operations or replicas),
         }
         for file in NGINX.glob("*.conf"):
             text = file.read_text()
@@ -106,3 +111,9 @@ class Balancer:
 
     def _command(self, *arguments: str) -> list[str]:
         return [str(self._program), "-p", str(self._folder), "-c", str(self._folder / "nginx.conf"), *arguments]
+
+
+def _upstream(port: int, replicas: list[int]) -> dict[str, str]:
+    """What stands for the replicas' addresses with a port, and what is to stand there."""
+    names = zip(REPLICAS, replicas, strict=True)
+    return {f"server {name}:{port} ": f"server 127.0.0.1:{other} " for name, other in names}

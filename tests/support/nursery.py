@@ -18,6 +18,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -102,9 +103,17 @@ class Forked:
         return number
 
 
-@functools.cache
+_one_at_a_time = threading.Lock()
+
+
 def nursery() -> Nursery:
     """The nursery of this process, started when the first server is."""
+    with _one_at_a_time:  # of several that threads made at once all but one would end, with what they had started
+        return _nursery()
+
+
+@functools.cache
+def _nursery() -> Nursery:
     return Nursery()
 
 

@@ -21,6 +21,7 @@ from tests.support.databases import sql_on_file, sql_on_server
 from tests.support.nursery import Forked, nursery
 from tests.support.ports import free_port
 from tests.support.stored import InBucket, InFolder, Stored
+from tests.support.workers import group_is_gone
 
 ROOT = Path(__file__).resolve().parents[2]
 """The project's root: `python -m registry` finds the code from here, installed or not."""
@@ -168,6 +169,8 @@ class Server:
         except ProcessLookupError:
             pass  # it ended by itself
         self._process.wait()
+        while not group_is_gone(self._process.pid):
+            time.sleep(0.005)  # one that waits for a disk has the port until it is done
         self._process = None
 
     def restart(self) -> None:

@@ -21,6 +21,15 @@ def alive(pid: int) -> bool:
     return bool(fields) and fields[0] != "Z"
 
 
+def group_is_gone(leader: int) -> bool:
+    """Whether all processes of a group have ended, with all their threads: these have its sockets until then."""
+    for process in Path("/proc").glob("[0-9]*"):
+        fields = _stat(process)
+        if fields and int(fields[2]) == leader and (fields[0] != "Z" or int(fields[17]) > 1):
+            return False
+    return True
+
+
 def worker_of(connection: socket.socket, workers: list[int]) -> int | None:
     """Which of `workers` has accepted this connection on loopback, over IPv4; None if it waits in a queue."""
     inode = _other_end(connection)[9]
