@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from bench.servers import Distribution, DockerRegistry
+from tests.support.people import ADMIN, People, settings_for
 from tests.support.server import ROOT, Server, ServerFactory
 
 DEBIAN = {
@@ -79,6 +80,8 @@ DISTRIBUTION = {
 }
 """All that distribution 3.1 does not do."""
 
+LOGIN = "stowage, where people log in"
+
 
 @dataclass(frozen=True)
 class Run:
@@ -133,9 +136,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Run]]:
             stack.callback(peer.stop)
             peer.start()
             urls[name] = f"http://127.0.0.1:{peer.port}"
+        guarded = stack.enter_context(Server(folder / "login", settings_for({})))
+        People(guarded).add_project("conformance")
+        urls[LOGIN] = guarded.url
         running = {}
         for name, url in urls.items():
-            running[name] = Process(url, folder / "reports" / name, "--fail-on", "may")
+            who = ("--username", ADMIN[0], "--password", ADMIN[1]) if name == LOGIN else ()
+            running[name] = Process(url, folder / "reports" / name, "--fail-on", "may", *who)
             stack.callback(running[name].end)
         yield {name: process.wait() for name, process in running.items()}
 
@@ -149,6 +156,14 @@ def test_nothing_is_found_in_stowage_and_nothing_is_left_out(runs: dict[str, Run
     assert sum(level["pass"] for level in counts.values()) == len(run.results["checks"]) > 200
     root = ElementTree.parse(run.folder / "junit.xml").getroot()  # noqa: S314 # the suite wrote it
     assert (root.get("failures"), root.get("errors"), root.get("skipped")) == ("0", "0", "0")
+
+
+def test_nothing_else_is_found_where_people_log_in(runs: dict[str, Run]) -> None:
+    """A token is for the repositories that it names, so that a blob is not mounted from any other."""
+    run = runs[LOGIN]
+    expected = {"MUST": set(), "SHOULD": set(), "MAY": {"mounting-a-blob-from-another-repository/mount-without-source"}}
+    assert run.named("fail", "lacks", "not applicable") == expected, run.output
+    assert run.results["removal"]["left"] == 0
 
 
 def test_what_it_pushes_to_stowage_it_removes(runs: dict[str, Run]) -> None:

@@ -1,0 +1,1 @@
+"""Logging in, from outside: passwords, tokens, the token server, refusals, and what ends them."""
