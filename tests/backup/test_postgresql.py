@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.backup.contents import pulled
@@ -15,6 +16,7 @@ from tests.backup.test_restoring import collect, delete_all, objects
 from tests.cli.commands import printed, refused
 from tests.factories import push_image
 from tests.support.postgresql import Cluster, name_of, program
+from tests.support.served import eventually
 from tests.support.server import Connect, ServerFactory
 
 
@@ -37,6 +39,19 @@ def shared_folder(folder: Path) -> Path:
         if above.is_relative_to(tempfile.gettempdir()) and above != Path(tempfile.gettempdir()):
             above.chmod(above.stat().st_mode | 0o055)
     return folder
+
+
+def placed(client: httpx.Client, number: int) -> str:
+    """Wait until so many events have their place, and return the cursor of the last."""
+    cursor = ""
+
+    def are() -> bool:
+        nonlocal cursor
+        cursor = str(client.get("/api/v1/events", params={"after": "newest"}).json()["cursor"])
+        return cursor.endswith(f"-{number}")
+
+    eventually(are, 30)
+    return cursor
 
 
 def run(name: str, *arguments: str, cluster: Cluster) -> None:
@@ -71,6 +86,7 @@ def test_a_dump_after_a_mark_can_be_restored_whole(
 
     restored = cluster.create(empty=True)
     run("pg_restore", "--exit-on-error", f"--dbname={name_of(restored)}", str(dump), cluster=cluster)
+    assert "begun anew" in printed("backup", "restored", "--yes", *data, STOWAGE_DATABASE__URL=restored)
     again = fresh_server("--data", str(server.data), STOWAGE_DATABASE__URL=restored)
     assert pulled(connect(again)) == before
     again.stop()
@@ -93,10 +109,12 @@ def test_a_recovery_to_a_point_in_time_within_the_window(
     run("pg_basebackup", f"--pgdata={base}", "--checkpoint=fast", "--wal-method=none", cluster=cluster)
     push_image(client, "team/app", tag="t", layers=2)
     before, files = pulled(client), objects(server)
+    kept = placed(client, 6)
     then = cluster.run("SELECT clock_timestamp()")
     delete_all(client, lambda text: cluster.run(text, name_of(url)))
     assert collect(server, **settings)["keptForBackups"] == len(files)
     assert (pulled(client), objects(server)) == ({}, files)
+    followed = placed(client, 8)
     server.stop()
     cluster.run("SELECT pg_switch_wal()")
     cluster.stop()
@@ -111,8 +129,18 @@ def test_a_recovery_to_a_point_in_time_within_the_window(
     subprocess.run(["chown", "-R", "--reference", str(cluster.folder), str(recovered)], check=True)
     os.chmod(recovered, 0o700)
     cluster.start()
+    eventually(lambda: cluster.run("SELECT pg_is_in_recovery()") == "f", 60)
+    data = ("--data", str(server.data))
+    assert "begun anew" in printed("backup", "restored", "--yes", *data, **settings)
     server.start()
     assert pulled(client) == before
+    # What comes now has places that were given before: whoever followed is told, and goes on from what is there.
+    for cursor in (kept, followed):
+        assert client.get("/api/v1/events", params={"after": cursor}).status_code == 410
+        assert client.get("/api/v1/watch", headers={"Last-Event-ID": cursor}).status_code == 410
+    later = push_image(client, "team/app", tag="later")
+    now = placed(client, 10)
+    assert kept.partition("-")[0] == followed.partition("-")[0] != now.partition("-")[0]
     server.stop()
 
     # Within the window nothing goes; a registry that is never recovered needs none.
@@ -120,4 +148,4 @@ def test_a_recovery_to_a_point_in_time_within_the_window(
     server.start()
     delete_all(client, lambda text: cluster.run(text, name_of(url)))
     assert collect(server, **settings)["blobs"] == 0
-    assert collect(server, STOWAGE_DATABASE__URL=url)["blobs"] == len(files)
+    assert collect(server, STOWAGE_DATABASE__URL=url)["blobs"] == len(files) + len(later.blobs)

@@ -14,9 +14,11 @@ from typing import Any
 import httpx
 import pytest
 
+from registry.db.migrate import REVISION
 from tests.backup.contents import pulled
 from tests.cli.commands import printed, refused, stowage
 from tests.factories import digest_of, push_blob, push_image
+from tests.support.databases import sql_on_file
 from tests.support.s3 import S3Server, server_settings
 from tests.support.schemas import take_back
 from tests.support.scrape import Scrape
@@ -237,7 +239,7 @@ def test_a_copy_that_is_not_what_it_was_is_refused(fresh_server: ServerFactory, 
     elsewhere.write_bytes(content)
     server.sql("UPDATE alembic_version SET version_num = '9999'")
     shutil.copyfile(server.data / "stowage.sqlite3", elsewhere)
-    server.sql("UPDATE alembic_version SET version_num = (SELECT '0007')")
+    server.sql(f"UPDATE alembic_version SET version_num = '{REVISION}'")
     assert "newer version" in refused("restore", str(elsewhere), *data)
     assert [path.name for path in server.data.glob("*restor*")] == []
     server.start()
@@ -333,3 +335,34 @@ def test_with_blobs_in_s3(fresh_server: ServerFactory, connect: Connect, tmp_pat
             assert pulled(again) == before
         server.stop()
         assert stowage("backup", "forget", name, *data, **settings).returncode == 0
+
+
+def test_all_tokens_end_since_the_copy_does_not_know_which_were_revoked(new_data: Path, tmp_path: Path) -> None:
+    data = ("--data", str(shutil.copytree(new_data, tmp_path / "data")))
+    printed("project", "add", "team", *data)
+    for _ in range(2):
+        printed("serviceaccount", "token", "team", "builder", *data)
+    name = json.loads(printed("backup", "--json", *data))["name"]
+    printed("token", "revoke", "1", *data)
+    told = json.loads(printed("restore", name, "--yes", "--json", *data))
+    assert told["endedTokens"] == 2
+    listed = json.loads(printed("token", "list", "serviceaccount:team/builder", "--json", *data))
+    assert [(one["id"], one["counts"]) for one in listed] == [(1, False), (2, False)]
+    assert "0 blobs" in printed("restore", name, "--yes", *data)
+
+
+def test_a_database_that_other_tools_brought_back_is_told_so(new_data: Path, tmp_path: Path) -> None:
+    """All that it can't know by itself: cursors, tokens and what was under way are of another future."""
+    folder = Path(shutil.copytree(new_data, tmp_path / "data"))
+    data = ("--data", str(folder))
+    printed("project", "add", "team", *data)
+    printed("serviceaccount", "token", "team", "builder", *data)
+    epoch = "SELECT epoch FROM event_stream"
+    [before] = sql_on_file(folder / "stowage.sqlite3", epoch)
+    assert "--yes" in refused("backup", "restored", *data)
+    assert sql_on_file(folder / "stowage.sqlite3", epoch) == [before]
+    assert json.loads(printed("backup", "restored", "--yes", "--json", *data)) == {"endedTokens": 1}
+    assert sql_on_file(folder / "stowage.sqlite3", epoch) != [before]
+    entry = json.loads(printed("audit", "list", "--action", "database.restored", "--json", *data))
+    assert (entry["principal"], entry["detail"]) == ("system:operator", {"ended": 1})
+    assert "ended" not in printed("backup", "restored", "--yes", *data)

@@ -13,6 +13,7 @@ from tests.faults.check import Check
 from tests.faults.ledger import BLOB, MANIFEST, REFERRER, TAG, Ledger
 from tests.faults.leftovers import leftovers
 from tests.faults.writers import SHARED, Writer
+from tests.support.people import asking
 from tests.support.served import eventually
 from tests.support.server import Server, ServerError, ServerFactory, new_client
 
@@ -82,7 +83,13 @@ def write_until(writers: list[Writer], moment: Callable[[], None], kill: Callabl
 
 
 def look_at(
-    server: Server, ledger: Ledger, repositories: list[str], choice: random.Random | None, *, durable: bool = True
+    server: Server,
+    ledger: Ledger,
+    repositories: list[str],
+    choice: random.Random | None,
+    *,
+    durable: bool = True,
+    who: tuple[str, str] | None = None,
 ) -> list[str]:
     """Compare what the server has with the ledger, which then begins anew with that.
 
@@ -92,8 +99,9 @@ def look_at(
         repositories: which to look at.
         choice: which of the open uploads are finished, and which are left to writers; all are finished without.
         durable: whether upload sessions must be as they were acknowledged.
+        who: the name and password of somebody who may do everything, where people log in.
     """
-    with new_client(server) as client:
+    with asking(server, who) as client:
         check = Check(client, ledger)
         for repository in repositories:
             check.repository(repository)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.commands import printed, refused
-from tests.factories import descriptor, digest_of, index_manifest
+from tests.factories import descriptor, digest_of, index_manifest, pull_manifest, push_image
 from tests.moving.conftest import Archive, Empty, Filled
 from tests.support.images import OCI_INDEX, layout_blobs
 from tests.support.peers import assert_same
@@ -50,6 +50,23 @@ def test_everything_survives_the_round_trip(
         assert here == beyond
     again = printed("load", "--from", source, "--data", str(there.data))
     assert again.endswith("; 0 blobs were new, 0 B")
+
+
+def test_what_was_called_like_a_moment_is_had_under_another_name(
+    fresh_server: ServerFactory, connect: Connect, tmp_path: Path
+) -> None:
+    """By a version to which that was a name like others."""
+    server, old, file = fresh_server("--workers", "1"), "at-20261101t120000z/app", str(tmp_path / "app.tar")
+    client, data = connect(server), ("--data", str(server.data))
+    image = push_image(client, "team/old", "v1")
+    server.stop()
+    server.sql(f"UPDATE repositories SET name = '{old}' WHERE name = 'team/old'")
+    server.start()
+    assert client.get("/v2/_catalog").json()["repositories"] == [old]
+    assert client.get(f"/v2/{old}/manifests/v1").status_code == 404
+    printed("export", old, *data, "--to", file)
+    printed("load", "--from", file, "--repository", "team/new", *data)
+    assert pull_manifest(client, "team/new", "v1") == image.manifest
 
 
 @pytest.mark.parametrize("through", ["a pipe", "a file"])
@@ -170,7 +187,19 @@ def test_a_push_is_what_a_load_is(empty: Empty, tmp_path: Path) -> None:
     assert "is not in it" in refused("load", "--from", file, *empty.data)
     printed("load", "--from", file, *empty.data, STOWAGE_MANIFESTS__SPARSE="allow")
     actions = [row[0] for row in empty.rows("SELECT action FROM outbox ORDER BY id")]
-    assert actions == ["push", "push", "tag"]
+    assert actions == ["create", "push", "push", "tag"]
+
+
+def test_a_load_moves_no_immutable_tag(empty: Empty, tmp_path: Path) -> None:
+    first, second = Archive({"io.stowage.repository": "app"}), Archive({"io.stowage.repository": "app"})
+    files = [str(one.write(tmp_path / f"{name}.tar")) for name, one in (("first", first), ("second", second))]
+    printed("load", "--from", files[0], *empty.data)
+    printed("rule", "add", "*", "v*", "--immutable", *empty.data)
+    words = "app:v1 can't be moved: rule 1: tags like v* in the whole registry are immutable"
+    assert words in refused("load", "--from", files[1], *empty.data)
+    printed("load", "--from", files[0], *empty.data)  # which it names already
+    query = "SELECT t.name, m.digest FROM tags t JOIN manifests m ON m.id = t.manifest_id"
+    assert empty.rows(query) == [("v1", digest_of(first.image.manifest))]
 
 
 def test_children_that_are_no_manifests_are_loaded_as_blobs(empty: Empty, tmp_path: Path) -> None:

@@ -7,15 +7,17 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from registry.db.migrate import REVISION
 from tests.cli.commands import refused
 from tests.factories import pull_manifest, push_image
 from tests.replicas.pushers import Pusher
-from tests.replicas.test_killed import pull_from_each
+from tests.replicas.test_killed import PROJECT, logged_in, prepare, pull_from_each, used_by
 from tests.support import postgresql
 from tests.support.fleet import Fleet, shared_backend
+from tests.support.people import ALICE, settings_for
 from tests.support.postgresql import name_of
 from tests.support.schemas import way_back
 from tests.support.served import eventually
@@ -25,6 +27,9 @@ NEWER = "9999"
 EXPAND = f"""BEGIN;
     ALTER TABLE manifests ADD COLUMN later text; ALTER TABLE blobs ADD COLUMN later bigint NOT NULL DEFAULT 0;
     ALTER TABLE links ADD COLUMN later bigint; ALTER TABLE upload_sessions ADD COLUMN later text DEFAULT 'x';
+    ALTER TABLE users ADD COLUMN later text; ALTER TABLE credentials ADD COLUMN later bigint NOT NULL DEFAULT 0;
+    ALTER TABLE projects ADD COLUMN later text; ALTER TABLE grants ADD COLUMN later bigint DEFAULT 1;
+    ALTER TABLE quota_items ADD COLUMN later text; ALTER TABLE audit_entries ADD COLUMN later text DEFAULT 'x';
     CREATE TABLE later (id bigint PRIMARY KEY, blob_id bigint REFERENCES blobs (id) ON DELETE CASCADE);
     CREATE INDEX ix_later ON tags (name, manifest_id);
     UPDATE alembic_version SET version_num = '{NEWER}'; COMMIT"""
@@ -32,10 +37,15 @@ PATIENCE = 120.0
 
 
 def test_replicas_go_on_with_the_schema_of_the_version_after_and_can_be_started_again(tmp_path: Path) -> None:
-    """Expand, then contract: the version before serves while the one after migrates, and while it is rolled out."""
-    with Fleet(tmp_path) as fleet:
+    """Expand, then contract: the version before serves while the one after migrates, and while it is rolled out.
+
+    Those who push log in, again and again, and their project has a quota.
+    """
+    with Fleet(tmp_path, settings_for({})) as fleet:
+        prepare(fleet.replicas[0])
         database = name_of(fleet.settings["STOWAGE_DATABASE__URL"])
-        pushers = [Pusher(fleet.client, f"rolling/{number}", "rolling") for number in range(2)]
+        names = [f"{PROJECT}/{number}" for number in range(2)]
+        pushers = [Pusher(partial(logged_in, fleet, ALICE, name), name, "rolling") for name in names]
         for pusher in pushers:
             pusher.start()
         try:
@@ -56,7 +66,11 @@ def test_replicas_go_on_with_the_schema_of_the_version_after_and_can_be_started_
         for client in fleet.clients():
             with client:
                 assert client.get("/readyz").status_code == 200
-        pull_from_each(fleet, pushers)
+        pull_from_each(fleet, pushers, ALICE)
+        told = fleet.replicas[0].sql(f"SELECT used_bytes, used_tags FROM projects WHERE name = '{PROJECT}'")
+        postgresql.shared_cluster().run(f"UPDATE alembic_version SET version_num = '{REVISION}'", database)
+        used = used_by(fleet.replicas[0])
+        assert told == [(str(used["bytes"]["is"]), str(used["tags"]["is"]))]
 
 
 def push_on(pushers: list[Pusher]) -> None:

@@ -120,7 +120,8 @@ def test_each_fault_is_found_and_repaired(site: Site, repository: str) -> None:
         f"DELETE FROM manifest_blobs WHERE manifest_id = (SELECT id FROM manifests WHERE digest = '{half.digest}');"
         "INSERT INTO upload_sessions SELECT "
         f"'{session}', repository, store, '{state.replace(_upload(site), session)}', algorithm, 10, digest, 0, 1, 1 "
-        "FROM upload_sessions WHERE received > 0"
+        "FROM upload_sessions WHERE received > 0;"
+        "INSERT INTO projects (name, created_at, created_by, quota_bytes, used_bytes) VALUES ('full', 1, 'test', 9, 5)"
     )
     edge = parts[digest_of(image.layers[0])][0]
     site.unchecked(
@@ -142,13 +143,14 @@ def test_each_fault_is_found_and_repaired(site: Site, repository: str) -> None:
         "tag-dangling": [f"{repository}:nothing"],
         "tag-deleted": [f"{repository}:hidden"],
         "session-empty": [session],
+        "quota-sum": ["full"],
     }
     found = site.faults()
     assert [Path(one).name for one in found.pop("object-orphaned")] == [orphan.name]
     assert found == expected
 
     repaired = site.fsck("--repair", status=3)
-    assert repaired["summary"]["found"] == repaired["summary"]["repaired"] == 13
+    assert repaired["summary"]["found"] == repaired["summary"]["repaired"] == 14
     assert site.fsck()["findings"] == []
     assert not orphan.exists()
     assert young.exists()

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from tests.cli.commands import printed
 from tests.factories import artifact_manifest, descriptor, image_manifest, index_manifest, new_image
 from tests.support.images import OCI_EMPTY, OCI_INDEX, OCI_MANIFEST
 from tests.support.peers import Peer, assert_same
@@ -93,6 +94,21 @@ def test_a_second_run_catches_up_and_what_was_changed_here_stays(peer: Peer, ser
     again = serving.take_over()
     assert (again["tags"], again["tagsMoved"], again["manifests"], again["blobs"]) == (0, 0, 0, 0)
     assert findings(again, "kept") == findings(report, "kept")
+
+
+def test_a_tag_that_may_not_be_moved_here_stays(peer: Peer, serving: Serving) -> None:
+    before = peer.push_image("app", "v1")
+    serving.take_over()
+    data = ("--data", str(serving.data))
+    rule = printed("rule", "add", "*", "v*", "--immutable", *data)
+    after = peer.push_image("app", "v1")
+    report = serving.take_over()
+    assert findings(report) == []
+    assert findings(report, "kept") == [("fixed-here", "app", "v1")]
+    assert serving.client.get("/v2/app/manifests/v1").content == before.manifest
+    printed("rule", "remove", "*", rule, *data)
+    assert serving.take_over()["tagsMoved"] == 1
+    assert serving.client.get("/v2/app/manifests/v1").content == after.manifest
 
 
 def test_a_tag_brings_its_history_in_order(peer: Peer, ours: Ours) -> None:
