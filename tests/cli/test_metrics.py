@@ -154,10 +154,12 @@ def test_what_is_told_of_requests(fresh_server: ServerFactory, connect: Connect)
     assert told.value("database_batches_total") >= 4
     assert 1 <= told.value("database_read_duration_seconds_count") <= 100
     assert told.value("storage_operation_duration_seconds_count", operation="publish") == 1
-    assert told.value("cache_hits_total") + told.value("cache_misses_total") == 2
+    # Two for the GETs, and one for the push of the manifest, which reads its config's labels.
+    assert told.value("cache_hits_total") + told.value("cache_misses_total") == 3
     assert told.value("http_requests_in_progress") == 1  # the scrape itself
     assert told.value("process_resident_memory_bytes", process="worker-1") > 10_000_000
-    jobs = {"orphans", "stale-uploads", "old-events", "collection", "backup", "scrub"}
+    jobs = {"orphans", "stale-uploads", "old-events", "collection", "backup", "scrub", "signing-keys", "old-logins"}
+    jobs |= {"quotas", "audit", "sequence", "expire", "retain"}
     assert told.labels("job_failures_total", "name") == jobs
     eventually(lambda: Scrape.of(server.url).value("job_duration_seconds_count", name="orphans") == 1, PATIENCE)
     assert Scrape.of(server.url).value("job_last_success_timestamp_seconds", name="orphans") > 1_700_000_000
@@ -310,7 +312,7 @@ def test_dashboard_and_alerts_ask_for_what_there_is(server: Server, client: http
     names = exposed(server.url)
     asked = expressions()
     assert len(asked) > 30
-    known = {"instance", "le", "job", *(label for labels in names.values() for label in labels)}
+    known = {"instance", "le", "job", "webhook", *(label for labels in names.values() for label in labels)}
     for where, expression in asked:
         used = set(re.findall(r"\bstowage_\w+", expression))
         assert used <= set(names), f"{where}: {used - set(names)}"

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shlex
 import ssl
 import subprocess
 import sys
@@ -13,7 +14,8 @@ import pytest
 
 from registry import __version__
 from registry.db.migrate import REVISION
-from tests.cli.commands import refused, stowage
+from tests.cli.commands import printed, refused, stowage
+from tests.support.people import ADMIN, asking, settings_for
 from tests.support.ports import free_port
 from tests.support.server import ROOT, Server
 
@@ -47,6 +49,18 @@ def test_people_are_told_how_to_push_and_pull(tmp_path: Path) -> None:
         for command in ("push", "pull"):
             assert f"podman {command} --tls-verify=false {server.address}/" in text
         assert server.stop() == 0
+
+
+def test_where_people_log_in_what_they_are_told_works_line_by_line(tmp_path: Path) -> None:
+    with Server(tmp_path, {**settings_for({}), "STOWAGE_LOGS__FORMAT": "text"}) as server:
+        lines = [line.strip() for line in server.log_tail().splitlines() if line.startswith("  ")]
+        assert lines[0] == f"podman login --tls-verify=false --username admin {server.address}"
+        assert lines[1].startswith("stowage project add demo --data ")
+        with asking(server, ADMIN) as client:
+            assert client.post("/v2/demo/image/blobs/uploads/").status_code == 403
+            printed(*shlex.split(lines[1])[1:], **server.backend())
+            assert client.post("/v2/demo/image/blobs/uploads/").status_code == 202
+        assert lines[3] == f"podman push --tls-verify=false {server.address}/demo/image:1"
 
 
 def test_on_a_terminal_the_log_is_text_without_being_told_so(tmp_path: Path) -> None:
