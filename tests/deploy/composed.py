@@ -12,6 +12,8 @@ FOLDER = ROOT / "deploy" / "compose"
 SECRETS = {
     "STOWAGE_DATABASE__PASSWORD": "not-to-be-seen-1",
     "STOWAGE_STORAGE__S3__SECRET_ACCESS_KEY": "not-to-be-seen-2",
+    "STOWAGE_AUTH__SECRET": "not-to-be-seen-3, and long enough to seal keys",
+    "STOWAGE_ADMIN_PASSWORD": "not-to-be-seen-4",
 }
 TLS = {"STOWAGE_TLS_CERTIFICATE": "/etc/tls.pem", "STOWAGE_TLS_KEY": "/etc/tls.key"}
 _VARIABLE = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<name>\w+)(?:(?P<how>:[-?])(?P<rest>[^}]*))?\})")

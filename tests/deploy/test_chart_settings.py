@@ -1,33 +1,49 @@
 """What the chart hands to Stowage, read by Stowage; and the values that it refuses."""
 
 import json
+import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from pydantic import BaseModel, SecretStr
 
+from registry.cli.serve import exposure
 from registry.settings import Settings, SettingsError
 from tests.deploy.charts import CHART, VALUES, Rendered, changed, rendered, template
 from tests.deploy.loading import load
 
 SETS = ["", *sorted(file.stem for file in VALUES.glob("*.yaml"))]
 _FLEET = {"settings.storage": {"driver": "s3", "s3": {"bucket": "a"}}, "settings.database": {"url": "postgresql://a/b"}}
+_SECRET = {"STOWAGE_AUTH__SECRET": "a"}
+_PASSWORD = {"STOWAGE_ADMIN_PASSWORD": "a"}
+_INGRESS = {"enabled": True, "hosts": ["registry.example.org"]}
+_ELSEWHERE = "from elsewhere, and long enough to seal keys"
 
 
 def settings_of(whole: Rendered, monkeypatch: pytest.MonkeyPatch, folder: Path, kind: str = "Deployment") -> Settings:
-    """Load what a pod's container is given; a value that comes from a Secret of others is some text."""
+    """Load what a pod's container is given; a Secret of others has what the chart's README says, with some text."""
     [container] = whole.one(kind)["spec"]["template"]["spec"]["containers"]
-    environment = {one["name"]: one.get("value", "from-elsewhere") for one in container["env"]}
+    environment = {one["name"]: one.get("value", _ELSEWHERE) for one in container["env"]}
     for source in container.get("envFrom", []):
         name = source["secretRef"]["name"]
         if name in {one["metadata"]["name"] for one in whole.of("Secret")}:
             environment |= whole.secret(name)
+        else:
+            environment |= dict.fromkeys(told_to_be_in_the_secret(), _ELSEWHERE)
     [volume] = [one for one in whole.one(kind)["spec"]["template"]["spec"]["volumes"] if one["name"] == "configuration"]
     file = folder / "stowage.yaml"
     file.write_text(whole.one("ConfigMap", volume["configMap"]["name"])["data"]["stowage.yaml"])
     return load(monkeypatch, environment, {"/etc/stowage/stowage.yaml": file})
+
+
+def told_to_be_in_the_secret() -> set[str]:
+    """What the README's example wants the Secret to have."""
+    comments = re.findall(r"^  # .*$", (CHART / "README.md").read_text(), re.MULTILINE)
+    return set(re.findall(r"STOWAGE_\w+", " ".join(comments)))
 
 
 @pytest.mark.parametrize("values", SETS)
@@ -77,9 +93,57 @@ def test_a_secret_that_is_there_is_used_by_both() -> None:
         assert pod["spec"]["containers"][0]["envFrom"] == [{"secretRef": {"name": "stowage"}}]
 
 
-def test_everybody_may_push_only_if_it_is_said() -> None:
-    assert rendered().pod["spec"]["containers"][0]["args"] == ["serve", "--insecure-open"]
-    assert rendered("everything").pod["spec"]["containers"][0]["args"] == ["serve"]
+@pytest.mark.parametrize("values", SETS)
+def test_everybody_may_push_only_if_it_is_said(values: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    whole, is_open = rendered(values), values == "everything"
+    assert whole.pod["spec"]["containers"][0]["args"] == ["serve", *(["--insecure-open"] if is_open else [])]
+    settings = settings_of(whole, monkeypatch, tmp_path)
+    assert settings.auth.mode == ("open" if is_open else "users")
+    assert exposure(settings, insecure_open=False) == "" or is_open
+
+
+def test_who_shows_a_certificate_need_not_log_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    tls = {"certificate": "/etc/tls/a", "key": "/etc/tls/b", "client_ca": "/etc/tls/c"}
+    whole = changed("", **{"settings.auth": {"mode": "open"}, "settings.http.tls": tls})
+    assert whole.pod["spec"]["containers"][0]["args"] == ["serve"]
+    assert exposure(settings_of(whole, monkeypatch, tmp_path), insecure_open=False) == ""
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ({}, None),
+        ({"ingress": {"enabled": True, "hosts": ["a.example.org", "b.example.org"]}}, "http://a.example.org"),
+        ({"ingress": {"enabled": True, "hosts": ["a.example.org"], "tls": [{}]}}, "https://a.example.org"),
+        (
+            {"ingress": {"enabled": True, "hosts": ["a"]}, "settings.http.public_url": "https://b.example.org"},
+            "https://b.example.org",
+        ),
+        ({"ingress": {"enabled": True, "hosts": ["a"]}, "settings.http.trusted_proxies": ["10.0.0.0/8"]}, None),
+    ],
+)
+def test_clients_are_sent_for_tokens_to_where_they_came_to(
+    values: dict[str, Any], found: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert settings_of(changed("fleet", **values), monkeypatch, tmp_path).http.public_url == found
+
+
+def secret_settings(model: type[BaseModel] = Settings, path: str = "") -> Iterator[str]:
+    """The settings that are secrets, by their names."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from secret_settings(field.annotation, f"{path}{name}.")
+        elif field.annotation == SecretStr | None:
+            yield f"{path}{name}"
+
+
+def test_no_secret_gets_into_a_config_map() -> None:
+    secrets = [*secret_settings()]
+    assert {"auth.secret", "auth.ldap.bind_password", "database.password"} <= {*secrets}
+    for name in secrets:
+        section, _, key = name.rpartition(".")
+        done = template("--set-json", f'settings.{section}={{"{key}":"not-to-be-seen"}}')
+        assert (done.returncode, "settings are kept in a ConfigMap" in done.stderr) == (1, True), name
 
 
 @pytest.mark.parametrize(
@@ -99,12 +163,20 @@ def test_everybody_may_push_only_if_it_is_said() -> None:
             {"settings.storage": {"driver": "s3", "s3": {"bucket": "a", "secret_access_key": "b"}}},
             "settings are kept in a ConfigMap",
         ),
+        ({**_FLEET, "secret.values": _PASSWORD}, "give STOWAGE_AUTH__SECRET"),
+        ({**_FLEET, "secret.values": _SECRET}, "give STOWAGE_ADMIN_PASSWORD"),
+        ({"settings.auth": {"mode": "open"}}, "settings.auth.mode is open"),
+        ({"settings.auth": {"mode": "users"}, "insecureOpen": True}, "insecureOpen is for"),
+        ({"settings.http.public_url": "registry.example.org"}, "does not match pattern"),
         ({"settings.http.port": 80}, "the chart says where data lies"),
         ({"settings.data": "/srv"}, "the chart says where data lies"),
         ({"settings.database": {"url": "sqlite:////tmp/a"}}, "the chart says where data lies"),
         ({"secret": {"existing": "a", "values": {"A": "b"}}}, "not both"),
         ({"terminationGracePeriodSeconds": 42}, "must be at least preStopSeconds + 35"),
-        ({**_FLEET, "autoscaling": {"enabled": True, "minReplicas": 7}}, "must not be more than"),
+        (
+            {**_FLEET, "insecureOpen": True, "autoscaling": {"enabled": True, "minReplicas": 7}},
+            "must not be more than",
+        ),
         ({"ingress.enabled": True}, "ingress.hosts must name"),
         ({"replicaCount": 3}, "additional properties 'replicaCount' not allowed"),
         ({"settings.storage": None}, "want object"),
@@ -132,10 +204,21 @@ def test_the_notes_say_what_was_installed(tmp_path: Path) -> None:
     single = notes(tmp_path / "single")
     assert "one replica, SQLite, a folder" in single
     assert "port-forward service/prod-stowage 5000:5000" in single
-    assert "whoever reaches the registry may push and delete" in single
+    assert "exec deployment/prod-stowage -- cat /var/lib/stowage/admin-password" in single
+    assert "may push" not in single
     assert "max_connections" not in single
     everything = notes(tmp_path / "everything", "--values", VALUES / "everything.yaml")
     assert "3 to 9 replicas, PostgreSQL, s3" in everything
     assert "https://registry.example.org/v2/" in everything
     assert "leave room for 800:" in everything  # (9 + 1) replicas, 4 workers, 20 connections
-    assert "may push" not in everything
+    assert "whoever reaches the registry may push and delete" in everything
+    assert "admin" not in everything
+    fleet = notes(
+        tmp_path / "fleet", "--values", VALUES / "fleet.yaml", "--set-json", f"ingress={json.dumps(_INGRESS)}"
+    )
+    assert "STOWAGE_ADMIN_PASSWORD of the Secret\nstowage." in fleet
+    assert "set\nsettings.http.trusted_proxies" in fleet
+    assert "Passwords go over the network as they are" in fleet
+    given = notes(tmp_path / "given", "--set-json", f"secret.values={json.dumps(_PASSWORD)}")
+    assert "with the password in STOWAGE_ADMIN_PASSWORD." in given
+    assert "cat " not in given

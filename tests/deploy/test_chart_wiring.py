@@ -72,7 +72,7 @@ def test_ports_that_are_named_are_there(values: str) -> None:
 def test_the_ingress_leads_to_the_registry_alone() -> None:
     whole = rendered("everything")
     paths = [one for rule in whole.one("Ingress")["spec"]["rules"] for one in rule["http"]["paths"]]
-    assert [one["path"] for one in paths] == ["/v2", "/v2"]
+    assert [one["path"] for one in paths] == ["/v2", "/token", "/auth", "/api/v1"] * 2
     for one in paths:
         backend = one["backend"]["service"]
         service = whole.one("Service", backend["name"])
@@ -213,7 +213,7 @@ def test_a_server_has_the_time_to_end(values: str) -> None:
     ("change", "rolls"),
     [
         ({"settings": {"logs": {"level": "debug"}}}, True),
-        ({"secret.values": {"STOWAGE_DATABASE__PASSWORD": "another"}}, True),
+        ({"secret.values.STOWAGE_DATABASE__PASSWORD": "another"}, True),
         ({"service.annotations": {"a": "b"}}, False),
     ],
 )

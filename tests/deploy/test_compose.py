@@ -169,10 +169,21 @@ def test_replicas_are_alike() -> None:
     own = services()
     alike = [{key: value for key, value in own[name].items() if key != "networks"} for name in REPLICAS]
     assert alike[0] == alike[1] == alike[2]
-    assert own["stowage-1"]["command"] == ["serve", "--insecure-open"]
     assert own["stowage-1"]["image"] == f"localhost/stowage:{__version__}" == own["migrate"]["image"]
     assert own["migrate"]["command"] == ["migrate"]
     assert int(own["stowage-1"]["stop_grace_period"].removesuffix("s")) >= 35
+
+
+def test_people_log_in_unless_it_is_said_that_nobody_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where .env says nothing of it."""
+    old = {name: value for name, value in example().items() if "AUTH" not in name}
+    assert environment(services(old)["stowage-1"], old)["STOWAGE_AUTH__MODE"] == "users"
+    assert loaded(services()["stowage-1"], monkeypatch).auth.mode == "users"
+    assert services()["stowage-1"]["command"].split() == ["serve"]
+    opened = example() | {"STOWAGE_OPTIONS": "--insecure-open", "STOWAGE_AUTH__MODE": "open"}
+    own = services(opened)["stowage-1"]
+    assert own["command"].split() == ["serve", "--insecure-open"]
+    assert load(monkeypatch, environment(own, opened)).auth.mode == "open"
 
 
 def test_postgresql_takes_all_connections(monkeypatch: pytest.MonkeyPatch) -> None:

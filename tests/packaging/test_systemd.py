@@ -44,26 +44,34 @@ def group(name: str) -> frozenset[str]:
 
 
 def allowed() -> frozenset[str]:
-    """System calls that the unit allows. What is named first decides whether the lists allow or forbid."""
+    """System calls that the unit allows: the first list allows, later ones forbid (`~`) or allow again."""
     first, *more = values("SystemCallFilter")
     calls = frozenset().union(*map(group, first.split()))
     for line in more:
-        assert line.startswith("~")
-        calls -= frozenset().union(*map(group, line.removeprefix("~").split()))
+        named = line.removeprefix("~").split()
+        listed = frozenset().union(*(group(one) if one.startswith("@") else frozenset([one]) for one in named))
+        calls = calls - listed if line.startswith("~") else calls | listed
     return calls | group("@default")
 
 
 @pytest.fixture(scope="module")
 def traced(tmp_path_factory: pytest.TempPathFactory) -> Traced:
-    """What a server did that was started, pushed to, pulled from, reloaded and stopped."""
+    """What a server with the shipped configuration did: it was started, logged in to, pushed to, reloaded, stopped."""
     folder = tmp_path_factory.mktemp("traced")
     seen = Traced(folder / "strace.log")
     find_tool("strace")
-    settings = {"PYTHONDONTWRITEBYTECODE": "1", "STOWAGE_METRICS__NETWORKS": "127.0.0.1", **NO_COVERAGE}
-    server = Server(folder, settings, wrapper=seen.wrapper)
+    own = {"STOWAGE_CONFIG": str(FOLDER / "stowage.yaml"), "STOWAGE_METRICS__NETWORKS": "127.0.0.1"}
+    server = Server(folder, {"PYTHONDONTWRITEBYTECODE": "1", **own, **NO_COVERAGE}, wrapper=seen.wrapper)
     server.start(ready_within=60)
     try:
         with new_client(server) as client:
+            assert client.get("/v2/").status_code == httpx.codes.UNAUTHORIZED
+            client.auth = ("admin", (server.data / "admin-password").read_text().strip())
+            assert client.post("/api/v1/projects", json={"name": "a"}).status_code == httpx.codes.CREATED
+            token = client.get("/token", params={"service": "stowage", "scope": "repository:a:pull,push,delete"})
+            bearer = token.json()["token"]
+        with new_client(server) as client:
+            client.headers["Authorization"] = f"Bearer {bearer}"
             for size in (10, 3_000_000):
                 _push_pull_delete(client, os.urandom(size))
             client.get("/metrics")
@@ -109,7 +117,7 @@ def test_the_server_calls_nothing_that_the_filter_forbids(traced: Traced) -> Non
     called = {call.name for call in traced.calls()}
     if os.geteuid() == 0:
         called.discard("fchown")  # SQLite's, and only root's
-    assert {"accept4", "fsync", "sendfile"} <= called, "the trace shows no server at work"
+    assert {"accept4", "fsync", "sendfile", "setpriority"} <= called, "the trace shows no server at work"
     assert called - allowed() == set()
     assert "mount" not in allowed()
 
@@ -149,7 +157,7 @@ def test_proc_is_not_hidden_from_a_server_that_reads_it(traced: Traced) -> None:
 def test_the_shipped_configuration_is_taken() -> None:
     settings = load_settings(FOLDER / "stowage.yaml")
     assert str(settings.data) == f"/var/lib/{value('StateDirectory')}"
-    assert settings.http.host == "127.0.0.1"
+    assert (settings.http.host, settings.auth.mode) == ("127.0.0.1", "users")
     assert values("Environment") == ["STOWAGE_CONFIG=/etc/stowage/stowage.yaml"]
 
 

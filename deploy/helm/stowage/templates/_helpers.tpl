@@ -53,9 +53,40 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- if or (include "stowage.folder" .) (not (include "stowage.postgresql" .)) -}}true{{- end -}}
 {{- end -}}
 
+{{/* "users" or "open": who gets in. */}}
+{{- define "stowage.mode" -}}
+{{- dig "auth" "mode" (ternary "open" "users" .Values.insecureOpen) .Values.settings -}}
+{{- end -}}
+
+{{/* "true" or nothing: whether people are in Stowage's own hands, and not in those of an outside token server. */}}
+{{- define "stowage.users" -}}
+{{- if and (eq (include "stowage.mode" .) "users") (not (dig "auth" "token" "realm" "" .Values.settings)) -}}true{{- end -}}
+{{- end -}}
+
+{{/* "true" or nothing: whether a variable is given, or may be, in a Secret that this chart does not see. */}}
+{{- define "stowage.given" -}}
+{{- if or .root.Values.secret.existing (hasKey .root.Values.secret.values .name) -}}true{{- end -}}
+{{- range .root.Values.extraEnv -}}
+{{- if eq .name $.name -}}true{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Where clients find the registry: as told, or by the Ingress' first host. Nothing where a trusted proxy says it. */}}
+{{- define "stowage.publicUrl" -}}
+{{- $http := default dict .Values.settings.http -}}
+{{- if $http.public_url -}}
+{{- $http.public_url -}}
+{{- else if and .Values.ingress.enabled .Values.ingress.hosts (not $http.trusted_proxies) -}}
+http{{ if .Values.ingress.tls }}s{{ end }}://{{ first .Values.ingress.hosts }}
+{{- end -}}
+{{- end -}}
+
 {{/* The file that STOWAGE_CONFIG names. */}}
 {{- define "stowage.configuration" -}}
-{{- $own := dict "http" (dict "port" 5000) "operations" (dict "host" .Values.listenAddress "port" 5001) -}}
+{{- $http := dict "port" 5000 -}}
+{{- with include "stowage.publicUrl" . }}{{ $_ := set $http "public_url" . }}{{ end -}}
+{{- $auth := dict "mode" (include "stowage.mode" .) -}}
+{{- $own := dict "http" $http "auth" $auth "operations" (dict "host" .Values.listenAddress "port" 5001) -}}
 {{- mergeOverwrite (deepCopy .Values.settings) $own | toYaml -}}
 {{- end -}}
 
@@ -110,11 +141,25 @@ capabilities:
 {{- if and (eq (dig "storage" "driver" "filesystem" $settings) "s3") (not (dig "storage" "s3" "bucket" "" $settings)) -}}
 {{- fail "settings.storage.s3.bucket must name the bucket, since settings.storage.driver is s3" -}}
 {{- end -}}
-{{- if or (dig "database" "password" "" $settings) (dig "storage" "s3" "secret_access_key" "" $settings) (dig "storage" "s3" "session_token" "" $settings) (regexMatch "://[^/@]*:[^/@]*@|[?&]password=" (dig "database" "url" "" $settings | default "")) -}}
+{{- $secrets := list (dig "database" "password" "" $settings) (dig "storage" "s3" "secret_access_key" "" $settings) (dig "storage" "s3" "session_token" "" $settings) -}}
+{{- $secrets = concat $secrets (list (dig "auth" "secret" "" $settings) (dig "auth" "ldap" "bind_password" "" $settings) (dig "auth" "oidc" "client_secret" "" $settings)) -}}
+{{- if or (compact $secrets) (regexMatch "://[^/@]*:[^/@]*@|[?&]password=" (dig "database" "url" "" $settings | default "")) -}}
 {{- fail "settings are kept in a ConfigMap, where everybody may read them: give secrets in secret.existing, secret.values or extraEnv, such as STOWAGE_DATABASE__PASSWORD" -}}
 {{- end -}}
 {{- if or (hasKey $settings "data") (hasKey $settings "operations") (hasKey (default dict $settings.http) "port") (hasKey (default dict $settings.http) "host") (dig "storage" "filesystem" "root" "" $settings) (hasPrefix "sqlite:" (dig "database" "url" "" $settings | default "")) -}}
 {{- fail "the chart says where data lies and what is listened on: remove data, operations, http.host, http.port, storage.filesystem.root and database.url with sqlite: from settings" -}}
+{{- end -}}
+{{- if and (eq (include "stowage.mode" .) "open") (not .Values.insecureOpen) (not (dig "http" "tls" "client_ca" "" $settings)) -}}
+{{- fail "settings.auth.mode is open: whoever reaches the registry could push and delete. Leave it out, and people log in; or set insecureOpen to true, or settings.http.tls.client_ca" -}}
+{{- end -}}
+{{- if and (eq (include "stowage.mode" .) "users") .Values.insecureOpen -}}
+{{- fail "insecureOpen is for settings.auth.mode: open; remove one of the two" -}}
+{{- end -}}
+{{- if and (include "stowage.users" .) (include "stowage.postgresql" .) (not (include "stowage.given" (dict "root" . "name" "STOWAGE_AUTH__SECRET"))) -}}
+{{- fail "people log in, and facts are in PostgreSQL: give STOWAGE_AUTH__SECRET (openssl rand -base64 33) in secret.existing, secret.values or extraEnv. It seals the keys that sign tokens, and is the same for all replicas" -}}
+{{- end -}}
+{{- if and (include "stowage.users" .) (not (include "stowage.volume" .)) (not (include "stowage.given" (dict "root" . "name" "STOWAGE_ADMIN_PASSWORD"))) -}}
+{{- fail "give STOWAGE_ADMIN_PASSWORD, the first admin's, in secret.existing, secret.values or extraEnv: one that is made up would be in a pod that has no volume" -}}
 {{- end -}}
 {{- if and .Values.secret.existing .Values.secret.values -}}
 {{- fail "give secret.existing or secret.values, not both" -}}
