@@ -16,21 +16,26 @@ from bench.filling import Inconsistent
 from bench.fleet import OnPostgresql, OnReplicas, OnS3
 from bench.growth import Growth
 from bench.load import UnexpectedAnswer
+from bench.login import LoggedIn, LoggingIn
 from bench.memory import Memory
 from bench.report import FOOTNOTE, describe, machine
 from bench.sections import Section, Setting
 from bench.servers import PEERS, MissingPeer, Server, ServerFailed
 from bench.startup import StartUp
 from bench.takeover import TakeOver
+from bench.webhooks import Webhooks
 from tests.support.s3 import S3Error
 
 # What leaves much to be written back comes last, so that it does not slow others.
 SECTIONS: tuple[Section, ...] = (
     Comparison(),
     Encryption(),
+    LoggedIn(),
+    LoggingIn(),
     OnS3(),
     OnPostgresql(),
     OnReplicas(),
+    Webhooks(),
     Growth(),
     StartUp(),
     TakeOver(),

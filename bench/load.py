@@ -80,6 +80,7 @@ def run(
     seconds: float = math.inf,
     meter: Callable[[], float] = lambda: 0.0,
     tls: ssl.SSLContext | None = None,
+    authorization: bytes = b"",
 ) -> Load:
     """Do operations from `work` on a server of this machine, until it has no more or the time is over.
 
@@ -88,11 +89,12 @@ def run(
     Args:
         meter: returns the server's CPU seconds so far.
         tls: encrypt with this, and verify the server as `localhost`.
+        authorization: a field that every request gets, with the CRLF at its end.
 
     Raises:
         UnexpectedAnswer: an answer was not the expected one, none came, or no connection could be made.
     """
-    return uvloop.run(_run(port, work, connections, seconds, meter, tls))
+    return uvloop.run(_run(port, work, connections, seconds, meter, tls, authorization))
 
 
 async def _run(
@@ -102,13 +104,14 @@ async def _run(
     seconds: float,
     meter: Callable[[], float],
     tls: ssl.SSLContext | None,
+    authorization: bytes,
 ) -> Load:
     opened = [await _open(port, tls) for _ in range(connections)]
     taken: list[float] = []
     cpu, own, began = meter(), time.process_time(), time.perf_counter()
     try:
         for one in opened:
-            one.begin(work, began + seconds, taken)
+            one.begin(work, began + seconds, taken, authorization)
         async with asyncio.timeout(None if seconds == math.inf else seconds + _PATIENCE):
             await asyncio.gather(*(one.done for one in opened))
         elapsed = time.perf_counter() - began
@@ -144,9 +147,10 @@ class _Connection(asyncio.BufferedProtocol):
         self._room = True
         self._text = bytearray()
 
-    def begin(self, work: Iterator[Operation], until: float, taken: list[float]) -> None:
+    def begin(self, work: Iterator[Operation], until: float, taken: list[float], authorization: bytes) -> None:
         """Take operations from `work` until the time `until`, and note in `taken` how long each took."""
         self._work, self._until, self._taken = work, until, taken
+        self._after_line = b"\r\n" + authorization
         self._start_next()
 
     async def close(self) -> None:
@@ -194,7 +198,7 @@ class _Connection(asyncio.BufferedProtocol):
 
     def _send(self, request: Request) -> None:
         self._request = request
-        self._transport.write(request.start)
+        self._transport.write(request.start.replace(b"\r\n", self._after_line, 1))
         if request.rest:
             self._pieces = (part[at : at + _PIECE] for part in request.rest for at in range(0, len(part), _PIECE))
             self._pump()

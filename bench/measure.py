@@ -66,7 +66,9 @@ class Subject:
     def prepare(self) -> None:
         """Push what the scenario reads."""
         for batch in self._scenario.prepare():
-            run(self._server.port, batch, connections=16, tls=self._server.tls)
+            run(
+                self._server.port, batch, connections=16, tls=self._server.tls, authorization=self._server.authorization
+            )
 
     def warm_up(self, seconds: float) -> None:
         """Do the operation for a fifth of `seconds`, uncounted, if the scenario wants that."""
@@ -83,7 +85,8 @@ class Subject:
         """Sum up. Raises UnexpectedAnswer when the server has not the right bytes."""
         self.measured.peak_mib = self._server.peak_mib()
         self.measured.p99_ms = percentile(sorted(self._taken), 0.99) * 1000
-        run(self._server.port, iter([self._scenario.check()]), tls=self._server.tls)
+        check = iter([self._scenario.check()])
+        run(self._server.port, check, tls=self._server.tls, authorization=self._server.authorization)
 
     def _run(self, seconds: float) -> Load:
         self._scenario.stock(seconds)
@@ -94,6 +97,7 @@ class Subject:
             seconds=seconds,
             meter=self._server.cpu_seconds,
             tls=self._server.tls,
+            authorization=self._server.authorization,
         )
 
 

@@ -49,12 +49,14 @@ class Server(ABC):
 
     Attributes:
         tls: with what clients connect; None for plain HTTP.
+        authorization: the field that says who asks, with the CRLF at its end; empty where nobody is asked.
         lacks: what it can't do (`Scenario.needs`).
     """
 
     name: str
     ready_path = "/v2/"
     tls: ssl.SSLContext | None = None
+    authorization = b""
     lacks: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, folder: Path) -> None:

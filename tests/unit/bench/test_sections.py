@@ -8,16 +8,18 @@ from typing import Any
 import pytest
 
 from bench import __main__ as command
-from bench import encryption, startup
+from bench import encryption, login, startup
 from bench.collection import Collection, CollectionOnS3
 from bench.comparison import Comparison
 from bench.encryption import Encryption, StowageTls
 from bench.growth import Growth
+from bench.login import LoggedIn, LoggingIn
 from bench.memory import Memory
 from bench.sections import Section
 from bench.servers import PEERS, Stowage
 from bench.startup import StartUp
 from bench.takeover import TakeOver
+from bench.webhooks import Webhooks
 
 Measure = Callable[..., list[dict[str, Any]]]
 
@@ -125,3 +127,25 @@ def test_collection_deletes_from_a_bucket(measure: Measure, capsys: pytest.Captu
     assert deleting["blobs"] == deleting["manifests"] == 10
     assert deleting["bytes"] == 10 * 4096
     assert "blobs, on S3" in capsys.readouterr().out
+
+
+def test_what_a_token_costs_is_measured_beside_an_open_server(measure: Measure) -> None:
+    (one,) = measure(LoggedIn(), "--peer", "none", "--only", "logged in: manifest GET")
+    assert one["targets"][0]["value"] == one["ratios"][0] > 0
+    for name in ("users", "open"):
+        assert all(each["operations"] > 0 for each in one["servers"][name]["rounds"])
+
+
+def test_pings_are_measured_while_people_log_in(measure: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(login, "_LOGINS", 2)
+    monkeypatch.setattr(login, "_ROUNDS", 1)
+    (one,) = measure(LoggingIn(), "--peer", "none")
+    assert one["targets"][0]["value"] == one["p99_ms"] > 0
+    assert one["seconds_of_logins"] > 0
+
+
+def test_pushes_are_measured_with_webhooks_and_without_and_so_is_delivery(measure: Measure) -> None:
+    pushes, delivered = measure(Webhooks(50), "--only", "one at a time", "--only", "events delivered")
+    assert pushes["ratios"][0] > 0
+    assert {name: len(one["rounds"]) for name, one in pushes["servers"].items()} == {"told": 5, "untold": 5}
+    assert (delivered["events"], delivered["rate"] > 0) == (50, True)
