@@ -45,7 +45,13 @@ def cells(document: Path, heading: str, column: int) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("heading", "column"), [("The server does not start", 0), ("Pushing fails", 1), ("In the log", 0)]
+    ("heading", "column"),
+    [
+        ("The server does not start", 0),
+        ("Pushing fails", 1),
+        ("Events, webhooks and what tags were", 0),
+        ("In the log", 0),
+    ],
 )
 def test_messages_stand_as_the_server_writes_them(heading: str, column: int) -> None:
     """Whole messages in backticks; a setting or a word is not one."""
