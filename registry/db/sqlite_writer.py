@@ -102,17 +102,22 @@ class Writer:
                 await asyncio.sleep(0)
 
     async def _run_while_room(self, batch: list[Job]) -> None:
-        """Run a batch. Where the disk is full, give up of the reserve, and run again those that may draw on it."""
+        """Run a batch. Where the disk is full, run again those that may draw on what is kept.
+
+        First in a log that begins anew, in the room that it has: so a small reserve lasts for any number of them. Then
+        with one piece of the reserve after another, for what the database has to grow by.
+        """
         await self._run(batch)
-        while True:
-            again = [job for job in batch if job.reserve and self._reserve.relieves(job.error)]
-            if not again or not await self._in_thread(self._reserve.give):
+        emptied = False
+        while again := [job for job in batch if job.reserve and self._reserve.relieves(job.error)]:
+            if emptied and not await self._in_thread(self._reserve.give):
                 return
             for job in again:
                 job.error = None
-            await self._run(again)
+            await self._run(again, empty_log=True)
+            emptied = True
 
-    async def _run(self, batch: list[Job]) -> None:
+    async def _run(self, batch: list[Job], *, empty_log: bool = False) -> None:
         """Run every job and commit them together; if the transaction itself fails, all fail."""
         try:
             await self._take_turn()
@@ -123,6 +128,8 @@ class Writer:
         try:
             if self._log_in_doubt:
                 await self._renew_log()
+            elif empty_log:
+                await self._empty_log()
             durable = self._unsynced >= _UNSYNCED or any(job.durable for job in batch)
             await self._begin(durable)
             for job in batch:
@@ -168,6 +175,11 @@ class Writer:
         if row[0]:
             raise Unavailable("the database's log could not be written, and is still in use: try again")
         self._log_in_doubt = False
+
+    async def _empty_log(self) -> None:
+        """Move everything out of the log, as far as there is room: the next transaction begins at its front again."""
+        with suppress(sqlite3.Error):  # what was not moved is still in the log
+            await self._in_thread(lambda: self._raw.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone())
 
     async def _begin(self, durable: bool) -> None:
         """Begin, with or without fsync at the end. Somebody else's program may hold SQLite's own lock."""

@@ -20,6 +20,7 @@ from tests.factories import (
     new_image,
     pull_blob,
     pull_manifest,
+    push_blob,
     push_image,
     put_manifest,
     random_bytes,
@@ -33,6 +34,7 @@ DISK = "14m"
 RESERVE = {"STOWAGE_STORAGE__FILESYSTEM__RESERVE": "2MiB", "STOWAGE_DATABASE__RESERVE": "2MiB"}
 NONE = {"STOWAGE_STORAGE__FILESYSTEM__RESERVE": "0", "STOWAGE_DATABASE__RESERVE": "0"}
 PUSHERS = 4
+DELETIONS = 120
 REFUSALS = 3
 """How often a pusher is refused manifests before it stops."""
 
@@ -276,3 +278,16 @@ def test_a_disk_that_others_filled_to_the_last_byte(serve: Serve, connect: Conne
     check_everything(client, pushers)
     assert (server.data / "stowage.sqlite3.reserve").stat().st_size == 2 * 1024**2
     assert list((server.data / "storage" / "uploads").iterdir()) == []
+
+
+def test_a_full_disk_takes_any_number_of_deletions(serve: Serve, connect: Connect) -> None:
+    """What one takes of the log is used again for the next: the reserve alone would not do for all."""
+    server = serve(RESERVE)
+    client = connect(server)
+    digests = [push_blob(client, "full/many", random_bytes(100)) for _ in range(DELETIONS)]
+    server.stop()
+    server.start()  # with an empty log
+    fill(server.data / "somebody-elses")
+    for digest in digests:
+        assert client.delete(f"/v2/full/many/blobs/{digest}").status_code == 202
+    assert (server.data / "stowage.sqlite3.reserve").stat().st_size > 0
