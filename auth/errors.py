@@ -32,7 +32,7 @@ class InsufficientScope(AuthError):
 
 
 class TooManyAttempts(AuthError):
-    """Too many logins failed, or too many wait. `retry_after` in seconds."""
+    """Too many logins failed, or too many wait; or one takes more places than are theirs. `retry_after` in seconds."""
 
     def __init__(self, message: str, retry_after: int) -> None:
         super().__init__(message)

@@ -220,7 +220,7 @@ def _build_context(
     stores = Stores(database, driver, partial(build_imported, settings), measured)
     auditor = Auditor(database, enabled=settings.requests_are_audited, pulls=settings.audit.pulls)
     figures.follow(lambda: auditor.lost, "audit_lost_entries")
-    feed = Feed(database, most=settings.events.watchers)
+    feed = Feed(database, most=settings.events.watchers, most_each=settings.events.watchers_each)
     identities: Identities | None = None
     if settings.auth.mode == "users":
         identities = _identity().build(settings, database, auditor, feed, figures.counters("undo_requests"))

@@ -93,6 +93,12 @@ class EventSettings(Section):
     watchers: int = Field(
         100, ge=0, le=10_000, description="Most clients that follow events on `/api/v1/watch` in one worker."
     )
+    watchers_each: int = Field(
+        20,
+        ge=1,
+        le=10_000,
+        description="How many of them one principal may be; where nobody logs in, one address.",
+    )
     heartbeat: Duration = Field(
         15, ge=1, le=3600, description="Whoever follows events hears something after so long a silence."
     )

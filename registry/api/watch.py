@@ -76,7 +76,7 @@ class _Watch(EventStream):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
-        async with self._feed:
+        async with self._feed.following(_named(self._asked)):
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             if self._asked.request.method != "HEAD":
                 leaving = asyncio.create_task(self._asked.request.gone(), name="follower")
@@ -139,6 +139,11 @@ class _Watch(EventStream):
             text = f"id: {one.cursor}\nevent: {one.action}\ndata: {data}\n\n".encode()
             entry.texts[with_request, with_source] = text
         return text
+
+
+def _named(asked: Asked) -> str:
+    """Return who has a follower's place: a principal, or an address where nobody logs in."""
+    return asked.origin.address if asked.principal.is_anonymous else asked.actor
 
 
 async def _send(send: Send, text: bytes) -> None:

@@ -192,11 +192,11 @@ class Deliverer:
                 pause=self._pause_endpoint,
                 count=self._count,
             )
-            task = asyncio.create_task(self._deliver(delivering), name=f"webhook {endpoint}")
+            task = asyncio.create_task(self._deliver(delivering, f"webhook {endpoint}"), name=f"webhook {endpoint}")
             self._working[row.id] = _Working(row.revision, task)
 
-    async def _deliver(self, delivering: Delivering) -> None:
-        async with self._feed:
+    async def _deliver(self, delivering: Delivering, name: str) -> None:
+        async with self._feed.following(name):
             await delivering.run()
 
     def _tell_why(self, task: asyncio.Task[None]) -> None:

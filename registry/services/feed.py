@@ -6,12 +6,13 @@ queue: who is slow takes nothing from others, and reads from the database what t
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Sequence
-from contextlib import suppress
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 
+from auth.errors import TooManyAttempts
 from registry.db import events
 from registry.db.connection import Database
 from registry.db.events import Row, Stream
@@ -46,15 +47,17 @@ class Feed:
 
     Args:
         most: how many may follow at a time.
+        most_each: how often one and the same may; None for as often as there is room.
 
     Attributes:
-        followers: how many do.
         is_closed: this process ends: whoever follows is to go, and come back elsewhere.
     """
 
-    def __init__(self, database: Database, *, most: int) -> None:
+    def __init__(self, database: Database, *, most: int, most_each: int | None = None) -> None:
         self._database = database
         self._most = most
+        self._most_each = most_each
+        self._following: Counter[str] = Counter()
         self._ring: deque[Entry] = deque()
         self._bytes = 0
         self._stream: Stream | None = None
@@ -62,8 +65,12 @@ class Feed:
         self._news = asyncio.Event()
         self._look = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self.followers = 0
         self.is_closed = False
+
+    @property
+    def followers(self) -> int:
+        """How many follow."""
+        return self._following.total()
 
     def start(self) -> None:
         """Let followers come: it looks while there are some."""
@@ -86,25 +93,35 @@ class Feed:
         if task is not None:
             await asyncio.gather(task, return_exceptions=True)
 
-    async def __aenter__(self) -> "Feed":
-        """Begin to follow. Raises TooManyWatchers, Unavailable."""
-        if self.followers >= self._most:
-            text = f"{self._most} clients follow events in this process already: try again later"
-            raise TooManyWatchers(text, retry_after=_RETRY_AFTER_S)
-        self.followers += 1
+    @asynccontextmanager
+    async def following(self, who: str) -> AsyncIterator[None]:
+        """Follow for as long as this is open.
+
+        Args:
+            who: the one that has the place, for a bound of their own.
+
+        Raises:
+            TooManyWatchers, Unavailable
+            TooManyAttempts: they follow as often as they may.
+        """
+        self._admit(who)
+        self._following[who] += 1
         try:
             if self._stream is None:
                 self._begin(await events.stream(self._database))
             if self._task is None:
                 self._task = asyncio.create_task(self._run(), name="events")
-        except BaseException:
-            self._leave()
-            raise
-        return self
+            yield
+        finally:
+            self._leave(who)
 
-    async def __aexit__(self, *error: object) -> None:
-        """Follow no more."""
-        self._leave()
+    def _admit(self, who: str) -> None:
+        if self.followers >= self._most:
+            text = f"{self._most} clients follow events in this process already: try again later"
+            raise TooManyWatchers(text, retry_after=_RETRY_AFTER_S)
+        if self._most_each is not None and self._following[who] >= self._most_each:
+            text = f"{who} follows events {self._most_each} times in this process already: end one of these first"
+            raise TooManyAttempts(text, _RETRY_AFTER_S)
 
     async def after(self, position: int, *, within_s: float, epoch: str = "") -> Sequence[Entry]:
         """Return events after a position, in order; none if none comes within so many seconds.
@@ -142,9 +159,11 @@ class Feed:
         if self._stream is None:  # somebody else may have asked meanwhile
             self._stream = stream
 
-    def _leave(self) -> None:
-        self.followers -= 1
-        if not self.followers:
+    def _leave(self, who: str) -> None:
+        self._following[who] -= 1
+        if not self._following[who]:
+            del self._following[who]
+        if not self._following:
             self._rest()
 
     def _rest(self) -> None:

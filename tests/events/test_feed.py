@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from auth.errors import TooManyAttempts
 from auth.principal import Principal
 from registry.api.application import application_of
 from registry.api.context import Api
@@ -67,7 +68,7 @@ async def test_others_have_their_turn_while_somebody_catches_up(database: Databa
     epoch, _ = await events.stream(database)
     turns = Turns()
     taking = asyncio.create_task(turns.take())
-    async with feed:
+    async with feed.following("user:alice"):
         position = 0
         for number in range(MANY // 200):
             position = (await feed.after(position, within_s=0, epoch=epoch))[-1].event.position
@@ -92,7 +93,7 @@ async def test_who_follows_is_sent_away_when_a_copy_was_brought_back(
 ) -> None:
     await record(database, 5)
     epoch, position = await events.stream(database)
-    async with feed:
+    async with feed.following("user:alice"):
         following = asyncio.create_task(feed.after(position, within_s=30, epoch=epoch))
         await asyncio.sleep(0)
         await database.write(restored.reset)
@@ -116,7 +117,7 @@ async def test_what_is_dropped_before_it_was_read_is_missed_by_nobody_without_be
     database: Database, feed: Feed
 ) -> None:
     epoch, _ = await events.stream(database)
-    async with feed:
+    async with feed.following("user:alice"):
         following = asyncio.create_task(feed.after(0, within_s=30, epoch=epoch))
         await asyncio.sleep(0)
 
@@ -146,7 +147,7 @@ async def test_a_defect_does_not_leave_those_who_follow_in_silence(
 
     asked = events.stream
     epoch, _ = await events.stream(database)
-    async with feed:
+    async with feed.following("user:alice"):
         monkeypatch.setattr(events, "stream", failing)
         following = asyncio.create_task(feed.after(0, within_s=30, epoch=epoch))
         with caplog.at_level(logging.ERROR, "stowage.events"):
@@ -204,3 +205,15 @@ async def test_a_client_that_is_slow_is_sent_little_at_once(tmp_path_factory: py
     await database.stop()
     assert sum(sizes) > 100 * 30_000
     assert max(sizes) < 300_000
+
+
+async def test_one_has_so_many_places_and_others_have_theirs(database: Database) -> None:
+    feed = Feed(database, most=3, most_each=1)
+    async with feed.following("user:alice"), feed.following("user:bob"):
+        with pytest.raises(TooManyAttempts, match=r"user:alice follows events 1 times"):
+            async with feed.following("user:alice"):
+                pass
+        assert feed.followers == 2
+    async with feed.following("user:alice"):
+        assert feed.followers == 1
+    assert feed.followers == 0

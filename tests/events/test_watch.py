@@ -101,6 +101,15 @@ def test_no_more_follow_than_may(narrow: Server) -> None:
         eventually(lambda: client.get(WATCH, params={"seconds": "0"}).status_code == 200, 10)
 
 
+def test_nobody_takes_all_places(fresh_server: ServerFactory) -> None:
+    with new_client(fresh_server("--workers", "1", STOWAGE_EVENTS__WATCHERS_EACH="1")) as client:
+        with client.stream("GET", WATCH):
+            refused = client.get(WATCH)
+            assert (refused.status_code, refused.json()["code"]) == (429, "too-many-requests")
+            assert int(refused.headers["retry-after"]) > 0
+        eventually(lambda: client.get(WATCH, params={"seconds": "0"}).status_code == 200, 10)
+
+
 def test_silence_is_broken_and_tells_where_the_stream_is(narrow: Server) -> None:
     with new_client(narrow) as client:
         push_blob(client, "app", b"content")
