@@ -18,6 +18,8 @@ RULED = frozenset({Action.PUSH, Action.OVERWRITE, Action.DELETE})
 """What a rule can take away: what is done to a tag. Pulling goes by digest too."""
 
 _MOST_EXCEPTIONS = 100
+MOST_RULES = 500
+"""In a project, and in the whole registry: each tag that is pushed or deleted is held against all of them."""
 
 
 class Granting:
@@ -165,6 +167,7 @@ class Granting:
         Raises:
             NameRefused: a pattern or a subject is malformed.
             RecordUnknown: there is no such project or service account.
+            RecordInUse: there are as many rules as there may be.
             ValueInvalid: an action that no rule can take away, too many exceptions.
         """
         parse_tag_pattern(rule.tag)
@@ -180,6 +183,8 @@ class Granting:
             project_id = await _project_id(transaction, rule.project)
             for subject in rule.excepted:
                 await _check_account(transaction, subject)
+            if len(await grants.tag_rules_of(transaction, project_id, rule.project)) >= MOST_RULES:
+                raise RecordInUse(f"there are {MOST_RULES} rules already, as many as there may be: remove one first")
             await grants.add_tag_rule(transaction, project_id, rule, actor=actor)
             return max(await grants.tag_rules_of(transaction, project_id, rule.project))
 

@@ -14,7 +14,7 @@ from registry.db import repositories
 from registry.db.connection import Database
 from registry.errors import RecordExists, RecordInUse, RecordUnknown, ValueInvalid
 from registry.oci.names import RepositoryName, Tag
-from registry.services import catalog
+from registry.services import catalog, granting
 from registry.services.explaining import Explaining
 from registry.services.founding import Founding
 from registry.services.permissions import CreateProjects, GrantPolicy
@@ -157,6 +157,14 @@ async def test_rules_win_over_grants_and_say_nothing_to_who_has_none(people: Peo
     with pytest.raises(RecordUnknown):
         await people.granting.remove_rule("team", everywhere, actor=BY)  # it is not the project's
     assert await allows(ALICE, Action.OVERWRITE, "team/app/web", "v1")
+
+
+async def test_there_are_only_so_many_rules(people: People, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(granting, "MOST_RULES", 1)
+    for project in ("", "team"):
+        await people.granting.add_rule(TagRule("a", frozenset({Action.PUSH}), project=project), actor=BY)
+        with pytest.raises(RecordInUse, match="as many as there may be"):
+            await people.granting.add_rule(TagRule("b", frozenset({Action.PUSH}), project=project), actor=BY)
 
 
 async def test_a_credential_takes_away_and_gives_nothing(people: People) -> None:
