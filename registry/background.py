@@ -148,13 +148,7 @@ def build_runners(context: Context, figures: Figures, instance: str, more: list[
         for some in (jobs, slow, retaining)
         if some
     ]
-    return [
-        *runners,
-        sequencer,
-        _build_delivery(context, figures, instance, owner),
-        feed,
-        *(() if context.pull_events is None else (context.pull_events,)),
-    ]
+    return [*runners, sequencer, _build_delivery(context, figures, instance, owner), feed]
 
 
 def _build_delivery(context: Context, figures: Figures, instance: str, owner: str) -> LeasedWork:

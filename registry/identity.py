@@ -73,10 +73,8 @@ class Identities:
     _watching: asyncio.Task[None] | None = field(default=None, init=False)
 
     def start(self) -> None:
-        """Begin to follow what changes elsewhere, and to write down what is used."""
+        """Begin to follow what changes elsewhere."""
         self.revision.start()
-        if self.last_use is not None:
-            self.last_use.start()
         if self.watched is not None:
             self._watching = asyncio.create_task(self._watch(self.watched), name="htpasswd")
 
@@ -86,8 +84,6 @@ class Identities:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
             self._watching = None
-        if self.last_use is not None:
-            await self.last_use.stop()
         await self.revision.stop()
         self.passwords.close()
         await self.outside.close()

@@ -16,7 +16,7 @@ from auth.policy import OpenPolicy, Policy
 from registry import logs
 from registry.api.paths import ROUTES as API_ROUTES
 from registry.api.when_asked import WhenAsked
-from registry.background import JOBS, build_runners, provide_webhooks
+from registry.background import JOBS, Runner, build_runners, provide_webhooks
 from registry.db.connection import Database
 from registry.db.migrate import Migrated
 from registry.db.place import place_of
@@ -83,13 +83,13 @@ def build_app(settings: Settings, instance: str, figures: Figures) -> Served:
     access_log = _build_access_log(settings, instance, figures)
     context, identities = _build_context(settings, figures, tracing)
     runners = build_runners(context, figures, instance, [] if identities is None else identities.jobs)
+    runners += _writers(context, identities)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         await context.driver.start()
         await context.database.start()
         await context.maintenance.start()
-        _start_writers(context)
         await provide_webhooks(context)
         if identities is not None:
             identities.start()
@@ -106,7 +106,6 @@ def build_app(settings: Settings, instance: str, figures: Figures) -> Served:
             if identities is not None:
                 await identities.stop()
             await context.maintenance.stop()
-            await _stop_writers(context)
             await context.database.stop()
             await context.stores.close()
             await context.driver.close()
@@ -136,17 +135,10 @@ def build_app(settings: Settings, instance: str, figures: Figures) -> Served:
     return Served(app=api, observer=observer, operations=operations, ending=context.feed.close)
 
 
-def _start_writers(context: Context) -> None:
-    """Start what writes down later what requests have noted."""
-    context.auditor.start()
-    if context.pulls is not None:
-        context.pulls.start()
-
-
-async def _stop_writers(context: Context) -> None:
-    await context.auditor.stop()
-    if context.pulls is not None:
-        await context.pulls.stop()
+def _writers(context: Context, identities: "Identities | None") -> list[Runner]:
+    """Return what writes down later what requests have noted, and once more when no more of them come."""
+    last_use = None if identities is None else identities.last_use
+    return [writer for writer in (context.auditor, context.pulls, context.pull_events, last_use) if writer is not None]
 
 
 def prepare(settings: Settings) -> Migrated:
