@@ -110,8 +110,7 @@ async def _make(opened: Opened, settings: Settings, to: Path | None, kept_s: int
     except LeaseLost:
         fail("another process makes a copy now: this one was held up for too long, and stopped")
     finally:
-        pause_s = settings.backup.interval
-        await opened.database.write(lambda tx: jobs.finish(tx, NAME, lease.generation, pause_s=pause_s), reserve=True)
+        await lease.give_back(pause_s=settings.backup.interval)
     if made is None:
         fail("backup.keep is 0: no copy is kept")
     return made

@@ -109,7 +109,7 @@ async def _collect(opened: Opened, settings: Settings, rules: Rules) -> tuple[Co
     Return what was removed, how many candidates are left, and what stays for the sake of copies of the database. The
     next run is due `collection.interval` later.
     """
-    window_s, pause_s = settings.backup.window, settings.collection.interval
+    window_s = settings.backup.window
     database, resting, progress = opened.database, Maintenance(opened.database), _Progress()
     try:
         await resting.start()
@@ -125,7 +125,7 @@ async def _collect(opened: Opened, settings: Settings, rules: Rules) -> tuple[Co
             collector = Collector(database, opened.stores, rules, window_s=window_s, told=progress.tell)
             async with lease.kept():
                 collected = await collector.run(lease.confirm, everything=True)
-            await database.write(lambda tx: jobs.finish(tx, NAME, lease.generation, pause_s=pause_s), reserve=True)
+            await lease.give_back(pause_s=settings.collection.interval)
             waiting = await candidates.count(database, most=_MOST)
             held = await _held(database, window_s)
     except LeaseLost:

@@ -6,14 +6,9 @@ from collections.abc import Callable
 
 from registry.db import jobs
 from registry.db.connection import Database
-from registry.jobs.runner import Lease, Paused
+from registry.jobs.runner import Lease, Paused, never, take
 
 _LOOK_S = 0.5
-
-
-def never() -> bool:
-    """Say that nothing is paused."""
-    return False
 
 
 async def take_lease(
@@ -38,10 +33,8 @@ async def take_lease(
     while True:
         if paused():
             raise Paused(name)
-        generation = await database.write(
-            lambda tx: jobs.take_anyway(tx, name, owner=owner, lease_s=lease_s), reserve=True
-        )
-        if generation is not None:
-            return Lease(database, name, generation, paused, lease_s)
+        lease = await take(database, name, owner=owner, lease_s=lease_s, paused=paused)
+        if lease is not None:
+            return lease
         waiting(str(await jobs.holder(database, name)))
         await asyncio.sleep(_LOOK_S)

@@ -8,13 +8,27 @@ from contextlib import suppress
 from registry.db import jobs
 from registry.db.connection import Database
 from registry.errors import Unavailable
-from registry.jobs.runner import Lease, LeaseLost, Paused
+from registry.jobs.runner import Lease, LeaseLost, Paused, take
 
-LEASE_S = 5
-_RENEW_S = 1.5
+RENEW_S = 1.5
+"""How often a short lease is to be renewed."""
+_LEASE_S = 5
 _LOOK_S = 1.0
 
 _logger = logging.getLogger("stowage.jobs")
+
+
+async def take_short(database: Database, name: str, *, owner: str, paused: Callable[[], bool]) -> Lease | None:
+    """Take a lease that another process may take soon after this one was killed; None if another has it now."""
+    if await jobs.is_held(database, name, lease_s=_LEASE_S):  # looked at every second: that must not write
+        return None
+    return await take(database, name, owner=owner, lease_s=_LEASE_S, paused=paused, durable=False)
+
+
+async def give_back(lease: Lease) -> None:
+    """Let another process go on at once; if the database can't be told, when the lease is over."""
+    with suppress(Unavailable):
+        await lease.give_back()
 
 
 class LeasedWork:
@@ -77,28 +91,18 @@ class LeasedWork:
     async def _take(self) -> Lease | None:
         if self._paused() or not await self._is_wanted():
             return None
-        if await jobs.is_held(self._database, self._name, lease_s=LEASE_S):
-            return None
-        generation = await self._database.write(
-            lambda tx: jobs.take_anyway(tx, self._name, owner=self._owner, lease_s=LEASE_S),
-            reserve=True,
-            durable=False,
-        )
-        return None if generation is None else Lease(self._database, self._name, generation, self._paused, LEASE_S)
+        return await take_short(self._database, self._name, owner=self._owner, paused=self._paused)
 
     async def _hold(self, lease: Lease) -> None:
         """Have the work done for as long as the lease is kept. Raises LeaseLost, Paused, and what the work raises."""
         working = asyncio.ensure_future(self._work(lease))
         try:
             while not working.done():
-                await asyncio.wait([working], timeout=_RENEW_S)
+                await asyncio.wait([working], timeout=RENEW_S)
                 with suppress(Unavailable):  # it may be renewed before it ends, all the same
-                    await self._database.write(lease.confirm, reserve=True, durable=False)
+                    await lease.renew()
             await working
         finally:
             working.cancel()
             await asyncio.gather(working, return_exceptions=True)
-            with suppress(Unavailable):
-                await self._database.write(
-                    lambda tx: jobs.finish(tx, self._name, lease.generation, pause_s=0), reserve=True, durable=False
-                )
+            await give_back(lease)

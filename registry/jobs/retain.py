@@ -10,7 +10,7 @@ from registry.db import jobs, maintenance, retention
 from registry.db.connection import Database, Transaction
 from registry.db.retention import Policy, Run, Waiting
 from registry.errors import ReadOnly, RecordInUse, RegistryError, Unavailable, ValueInvalid
-from registry.jobs.runner import Job, Lease, LeaseLost, Paused
+from registry.jobs.runner import Job, Lease, LeaseLost, Paused, take
 from registry.services.retention_policies import due_after, in_order
 from registry.services.tag_retention import ACTOR, Retention
 
@@ -63,12 +63,9 @@ async def run_now(database: Database, retaining: Retention, policy: Policy, *, b
         RecordInUse: some policy is run elsewhere now, or this one was changed.
         ReadOnly: maintenance is on.
     """
-    generation = await database.write(
-        lambda tx: jobs.take_anyway(tx, NAME, owner=f"{by}, process {os.getpid()}", lease_s=LEASE_S), reserve=True
-    )
-    if generation is None:
+    lease = await take(database, NAME, owner=f"{by}, process {os.getpid()}", lease_s=LEASE_S)
+    if lease is None:
         raise RecordInUse("a retention policy is run now: one at a time is; try again when it is done")
-    lease = Lease(database, NAME, generation, lease_s=LEASE_S)
 
     async def check(transaction: Transaction) -> None:
         await lease.confirm(transaction)
@@ -82,7 +79,7 @@ async def run_now(database: Database, retaining: Retention, policy: Policy, *, b
     except LeaseLost:
         raise RecordInUse("this process stood still for long, and another one runs policies now: try again") from None
     finally:
-        await database.write(lambda tx: jobs.finish(tx, NAME, generation, pause_s=0), reserve=True)
+        await lease.give_back()
 
 
 async def _put_off(lease: Lease, policy: Policy | Waiting, transaction: Transaction) -> None:

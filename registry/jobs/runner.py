@@ -35,7 +35,8 @@ class NotYet(Exception):
         self.seconds = seconds
 
 
-def _never() -> bool:
+def never() -> bool:
+    """Say that nothing is paused."""
     return False
 
 
@@ -45,17 +46,21 @@ def _unrecorded(name: str, seconds: float, succeeded: bool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to do a job. Long work renews it between its batches."""
+    """The right to do a job. Long work renews it between its batches.
+
+    `durable`: that it was taken, renewed and given back is to outlast a loss of power, and is waited for.
+    """
 
     database: Database
     name: str
     generation: int
-    paused: Callable[[], bool] = _never
+    paused: Callable[[], bool] = never
     lease_s: int = _LEASE_S
+    durable: bool = True
 
     async def renew(self) -> None:
         """Keep the job. Raises LeaseLost, Paused."""
-        await self.database.write(self.confirm, reserve=True)
+        await self.database.write(self.confirm, reserve=True, durable=self.durable)
 
     async def confirm(self, transaction: Transaction) -> None:
         """Keep the job, in the transaction whose changes only its holder may make. Raises LeaseLost, Paused."""
@@ -63,6 +68,14 @@ class Lease:
             raise Paused(self.name)
         if not await jobs.renew(transaction, self.name, self.generation, lease_s=self.lease_s):
             raise LeaseLost(self.name)
+
+    async def give_back(self, *, pause_s: int = 0) -> None:
+        """Let another process have the job, which is due again after `pause_s` seconds."""
+        await self.database.write(
+            lambda tx: jobs.finish(tx, self.name, self.generation, pause_s=pause_s),
+            reserve=True,
+            durable=self.durable,
+        )
 
     @asynccontextmanager
     async def kept(self) -> AsyncIterator[None]:
@@ -79,6 +92,22 @@ class Lease:
             await asyncio.sleep(self.lease_s / 4)
             with suppress(Unavailable):
                 await self.renew()
+
+
+async def take(
+    database: Database,
+    name: str,
+    *,
+    owner: str,
+    lease_s: int,
+    paused: Callable[[], bool] = never,
+    durable: bool = True,
+) -> Lease | None:
+    """Take the lease of a job, due or not; None if another process has it."""
+    generation = await database.write(
+        lambda tx: jobs.take_anyway(tx, name, owner=owner, lease_s=lease_s), reserve=True, durable=durable
+    )
+    return None if generation is None else Lease(database, name, generation, paused, lease_s, durable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +141,7 @@ class JobRunner:
         *,
         owner: str,
         clock: Clock | None = None,
-        paused: Callable[[], bool] = _never,
+        paused: Callable[[], bool] = never,
         record: Callable[[str, float, bool], None] = _unrecorded,
     ) -> None:
         self._paused = paused
@@ -165,10 +194,10 @@ class JobRunner:
         )
         if generation is None:
             return
+        lease = Lease(self._database, job.name, generation, self._paused, job.lease_s)
         pause_s = job.every_s
         began = time.monotonic()
         try:
-            lease = Lease(self._database, job.name, generation, self._paused, job.lease_s)
             async with lease.kept():
                 done = await job.work(lease)
         except Paused:
@@ -180,12 +209,10 @@ class JobRunner:
         except Exception:
             self._record(job.name, time.monotonic() - began, False)
             if job.retry_s:
-                await self._database.write(
-                    lambda tx: jobs.finish(tx, job.name, generation, pause_s=job.retry_s), reserve=True
-                )
+                await lease.give_back(pause_s=job.retry_s)
             raise
         else:
             self._record(job.name, time.monotonic() - began, True)
         if done:
             logger.info("job %s: %s", job.name, done)
-        await self._database.write(lambda tx: jobs.finish(tx, job.name, generation, pause_s=pause_s), reserve=True)
+        await lease.give_back(pause_s=pause_s)

@@ -7,16 +7,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from contextlib import suppress
 
-from registry.db import events, jobs
+from registry.db import events
 from registry.db.connection import Database, Transaction
 from registry.errors import Unavailable
+from registry.jobs.leased import RENEW_S, give_back, take_short
 from registry.jobs.runner import Lease, LeaseLost, Paused
 
 NAME = "sequence"
-_LEASE_S = 5
-_RENEW_S = 1.5
 _WAIT_S = 1.0
 _SOON_S = 0.1
 _PAUSE_S = 0.2
@@ -60,7 +58,7 @@ class Sequencer:
         self._placed = placed
         self._wait_s = wait_s
         self._task: asyncio.Task[None] | None = None
-        self._held: int | None = None  # the lease's generation
+        self._held: Lease | None = None
         self._renewed_at = 0.0
         self._generation: bytes | None = None  # the database's, when it was last looked for events
         self._is_failing = False
@@ -77,10 +75,7 @@ class Sequencer:
             self._task = None
         if self._held is not None:
             held, self._held = self._held, None
-            with suppress(Unavailable):
-                await self._database.write(
-                    lambda tx: jobs.finish(tx, NAME, held, pause_s=0), reserve=True, durable=False
-                )
+            await give_back(held)
 
     async def _run(self) -> None:
         while True:
@@ -103,26 +98,22 @@ class Sequencer:
         """Do what is to be done now, and return after how many seconds to look again. Raises LeaseLost, Paused."""
         if self._paused():
             raise Paused(NAME)
-        if self._held is None and not await self._take():
+        held = self._held or await self._take()
+        if held is None:
             return self._wait_s
         if await self._is_there_news():
-            placed = await self._place()
+            placed = await self._place(held)
             return 0 if placed == _BATCH else _PAUSE_S
-        if time.monotonic() - self._renewed_at > _RENEW_S:
-            lease = self._lease()
-            await self._database.write(lease.confirm, reserve=True, durable=False)
+        if time.monotonic() - self._renewed_at > RENEW_S:
+            await held.renew()
             self._renewed_at = time.monotonic()
         return _PAUSE_S if self._generation is None else _SOON_S
 
-    async def _take(self) -> bool:
-        if await jobs.is_held(self._database, NAME, lease_s=_LEASE_S):
-            return False
+    async def _take(self) -> Lease | None:
         now = time.monotonic()
-        self._held = await self._database.write(
-            lambda tx: jobs.take_anyway(tx, NAME, owner=self._owner, lease_s=_LEASE_S), reserve=True, durable=False
-        )
+        self._held = await take_short(self._database, NAME, owner=self._owner, paused=self._paused)
         self._renewed_at, self._generation = now, None
-        return self._held is not None
+        return self._held
 
     async def _is_there_news(self) -> bool:
         """Say whether an event waits. Where that shows, the database is asked only if something was committed."""
@@ -133,9 +124,7 @@ class Sequencer:
         self._generation = None if found else generation
         return found
 
-    async def _place(self) -> int:
-        lease = self._lease()
-
+    async def _place(self, lease: Lease) -> int:
         async def work(transaction: Transaction) -> int:
             await lease.confirm(transaction)
             return await events.place(transaction, limit=_BATCH)
@@ -146,7 +135,3 @@ class Sequencer:
         self._record(NAME, self._renewed_at - began, True)
         self._placed()
         return placed
-
-    def _lease(self) -> Lease:
-        assert self._held is not None  # noqa: S101 - it was taken
-        return Lease(self._database, NAME, self._held, self._paused, _LEASE_S)
