@@ -22,6 +22,7 @@ from auth.signing import Seal
 from auth.sources import PasswordSource
 from registry.api.context import Api
 from registry.api.mounting import ApiMount
+from registry.api.when_asked import Mounted
 from registry.db.connection import Database
 from registry.db.place import place_of
 from registry.errors import Unavailable
@@ -94,7 +95,7 @@ class Identities:
 
     def around(self, app: ASGIApp, maintenance: Maintenance) -> ASGIApp:
         """Return an application that answers what belongs to the API, and leaves the rest to `app`."""
-        return app if self.api is None else ApiMount(app, self.api, self.login, maintenance)
+        return app if self.api is None else Mounted(app, ApiMount(self.api, self.login, maintenance))
 
     async def _watch(self, file: Htpasswd) -> None:
         while True:

@@ -13,8 +13,8 @@ from registry.services.permissions import GrantPolicy
 from registry.services.revision import Revision
 
 
-def around(app: ASGIApp, context: Context, undone: Callable[[str, str], None]) -> ASGIApp:
-    """Return an application that answers what belongs to the API, and leaves the rest to `app`.
+def build_api(context: Context, undone: Callable[[str, str], None]) -> ASGIApp:
+    """Return the application that answers what belongs to the API.
 
     Whoever reaches the server may do everything, as in the distribution API. People, rights and tokens are not there:
     what somebody did to them now would count on the day that the registry asks who is there.
@@ -22,7 +22,7 @@ def around(app: ASGIApp, context: Context, undone: Callable[[str, str], None]) -
     database = context.database
     policy = GrantPolicy(database, Revision(database, polled=False))
     api = Api(context.settings, database, policy, _nobody, _never, context.auditor, feed=context.feed, undone=undone)
-    return ApiMount(app, api, None, context.maintenance, modules=OPEN)
+    return ApiMount(api, None, context.maintenance, modules=OPEN)
 
 
 async def _nobody(name: str, password: str, address: str) -> str:

@@ -4,7 +4,6 @@ FastAPI and the models take a second to import, and some 30 MB in each worker. M
 and none must start more slowly for it: so the first request to a worker imports them, in a thread, and waits for that.
 """
 
-import asyncio
 import importlib
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -15,8 +14,9 @@ from starlette.types import ASGIApp
 from auth import secret_tokens
 from auth.errors import Denied, Unauthenticated
 from auth.principal import ANYBODY, Principal
-from registry.api.paths import ASKED, DOCUMENT, MODULES, is_below, route_of
+from registry.api.paths import ASKED, DOCUMENT, MODULES, route_of
 from registry.api.problems import BodyTooLarge, MediaTypeUnsupported, Problem, problem_of
+from registry.api.when_asked import Late
 from registry.errors import Unavailable
 from registry.http.access_log import PRINCIPAL
 from registry.http.observer import ROUTE
@@ -37,7 +37,7 @@ _WITH_BODY = frozenset({"PATCH", "POST"})
 
 
 class ApiMount:
-    """Answers everything under `/api/v1`, and passes the rest on.
+    """Answers everything under `/api/v1`.
 
     Whoever asks is found out here, before anything that they sent is looked at; what they may do is asked in each
     handler. There are no cookies, and a POST is JSON or refused, so that no page elsewhere can make a browser send one.
@@ -49,34 +49,28 @@ class ApiMount:
 
     def __init__(
         self,
-        app: ASGIApp,
         api: "Api",
         login: "Login | None",
         maintenance: Maintenance,
         *,
         modules: Sequence[str] = MODULES,
     ) -> None:
-        self._app = app
         self._api = api
         self._login = login
         self._maintenance = maintenance
         self._modules = modules
-        self._built: asyncio.Task[ASGIApp] | None = None
+        self._application = Late(self._build, name="build the API")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or not is_below(scope["path"]):
-            await self._app(scope, receive, send)
-            return
         scope[ROUTE] = route_of(scope["path"])
         request = Request(scope, receive)
         answer = _Answer(self._api, request, send)
         try:
             await self._meet(request)
             body = await _body(request)
-            application = await self._application()
             method = "GET" if request.method == "HEAD" else request.method  # the server leaves the body out
-            await application({**scope, "method": method, ASKED: request}, _replay(body), answer.send)
+            await self._application({**scope, "method": method, ASKED: request}, _replay(body), answer.send)
         except Exception as error:  # noqa: BLE001 - the table decides; what is not in it becomes a 500
             if answer.begun:  # what went wrong was answered, and logged, already
                 return
@@ -108,15 +102,6 @@ class ApiMount:
         request.scope[PRINCIPAL] = principal.name
         if principal.bound is not None:
             raise Denied("this token is for repositories: one with a scope is no good here")
-
-    async def _application(self) -> ASGIApp:
-        if self._built is None:
-            self._built = asyncio.create_task(asyncio.to_thread(self._build), name="build the API")
-        try:
-            return await asyncio.shield(self._built)
-        except Exception:
-            self._built = None  # tried again by the next
-            raise
 
     def _build(self) -> ASGIApp:
         built: ASGIApp = importlib.import_module("registry.api.application").build_application(self._api, self._modules)
