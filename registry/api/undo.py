@@ -18,9 +18,8 @@ from registry.db import jobs
 from registry.errors import RegistryError, Unavailable, ValueInvalid
 from registry.moments import moment_at, parse_moment
 from registry.oci.names import RepositoryName, parse_repository, parse_tag
-from registry.services.purge import Asker, Purge
-from registry.services.rollback import Asked as AskedFor
-from registry.services.rollback import Outcome, Rollback, Target
+from registry.services.purge import Purge, Purger
+from registry.services.rollback import Outcome, Rollback, Target, Wanted
 from registry.services.tag_rights import TagRights, tag_rights
 from registry.services.undelete import Undelete
 from storage.digest import Digest, parse_digest
@@ -208,8 +207,8 @@ async def purge(asked: Caller, new: NewPurge) -> PurgeResult:
         name, digest = parse_repository(new.repository), _digest(new.digest)
         await asked.be_able_to(Action.DELETE, name)
         await asked.be_able_to(Action.SETTINGS, name)
-        asker = Asker(asked.api.policy, asked.principal, asked.origin)
-        done = await Purge(asked.api.database).digest(name, digest, asker)
+        purger = Purger(asked.api.policy, asked.principal, asked.origin)
+        done = await Purge(asked.api.database).digest(name, digest, purger)
     return PurgeResult(
         repository=name,
         manifests=list(done.manifests),
@@ -259,11 +258,11 @@ async def _whose(asked: Asked, new: NewRollback) -> tuple[RepositoryName | None,
     return None, project
 
 
-async def _wanted(asked: Asked, new: NewRollback) -> AskedFor:
+async def _wanted(asked: Asked, new: NewRollback) -> Wanted:
     """Return what is to be done. Raises ValueInvalid, TagInvalid, NameRefused, InvalidDigest."""
     if new.tag is not None and (new.tags is not None or new.project is not None):
         raise ValueInvalid("a tag is one of a repository; `tags` is a pattern, for several")
-    return AskedFor(
+    return Wanted(
         await _target(asked, new.to),
         None if new.tag is None else parse_tag(new.tag),
         "" if new.tags is None else parse_tag_pattern(new.tags),

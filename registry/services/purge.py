@@ -70,8 +70,8 @@ class Purged:
 
 
 @dataclass(frozen=True, slots=True)
-class Asker:
-    """Who asks, and from where. `policy`: says which other repositories are theirs to know of."""
+class Purger:
+    """Who purges, and from where. `policy`: says which other repositories are theirs to know of."""
 
     policy: Policy
     principal: Principal
@@ -84,7 +84,7 @@ class Purge:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def digest(self, repository: RepositoryName, digest: Digest, asker: Asker) -> Purged:
+    async def digest(self, repository: RepositoryName, digest: Digest, purger: Purger) -> Purged:
         """Remove a manifest for good, with children and blobs that nothing else names; or a blob.
 
         Raises:
@@ -112,11 +112,11 @@ class Purge:
             shared.update(await _purge_blobs(transaction, counted, parts, done))
             await candidates.add(transaction, Kind.REPOSITORY, repository_id, repository_id, Cause.EMPTIED)
             await counted.settle(transaction, bound=False)
-            await _record(transaction, repository, digest, asker, done)
+            await _record(transaction, repository, digest, purger, done)
             return done
 
         done = await self._database.write(work, reserve=True)
-        await self._look_elsewhere(repository, asker, shared, done)
+        await self._look_elsewhere(repository, purger, shared, done)
         now = await jobs.clock(self._database)
         done.copies = [
             one
@@ -126,7 +126,7 @@ class Purge:
         return done
 
     async def _look_elsewhere(
-        self, repository: RepositoryName, asker: Asker, shared: dict[int, Digest], done: Purged
+        self, repository: RepositoryName, purger: Purger, shared: dict[int, Digest], done: Purged
     ) -> None:
         """Find out which other repositories have the same blobs, of those that whoever asks may know of."""
         may_pull: dict[str, bool] = {repository: False}
@@ -139,7 +139,7 @@ class Purge:
                 page = await purging.elsewhere(self._database, blob_id, after=after, limit=_PAGE)
                 for name in page:
                     if name not in may_pull:
-                        may_pull[name] = await asker.policy.allows(asker.principal, Action.PULL, name)
+                        may_pull[name] = await purger.policy.allows(purger.principal, Action.PULL, name)
                 names += [name for name in page if may_pull[name]]
                 more, looked_at = len(page) == _PAGE, looked_at + len(page)
                 after = page[-1] if page else after
@@ -243,11 +243,11 @@ async def _record(
     transaction: Transaction,
     repository: RepositoryName,
     digest: Digest,
-    asker: Asker,
+    purger: Purger,
     done: Purged,
 ) -> None:
     """Tell of it, in an event for each manifest and blob that went, and in the audit log."""
-    actor, origin = asker.principal.name, asker.origin
+    actor, origin = purger.principal.name, purger.origin
     manifests = [(one, done.known.get(one)) for one in done.manifests]
     gone = [(one, None if was is None else was.media_type, None if was is None else was.size) for one, was in manifests]
     for went, media_type, size in [*gone, *((blob.digest, None, blob.size) for blob in done.blobs)]:

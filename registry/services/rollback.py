@@ -41,7 +41,7 @@ class Target(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Wanted:
     """What is to be rolled back: a tag, or those that match a pattern, or all of a repository.
 
     Attributes:
@@ -123,7 +123,7 @@ class Rollback:
         self._database = database
         self._window_s = window_s
 
-    async def repository(self, rights: TagRights, asked: Asked) -> Outcome:
+    async def repository(self, rights: TagRights, wanted: Wanted) -> Outcome:
         """Have a repository's tags be as they were: all at once, or not at all.
 
         Raises:
@@ -134,11 +134,11 @@ class Rollback:
             QuotaExceeded: the project has no room for it. Nothing was done.
             ValueInvalid: it is too much at once.
         """
-        await self._check(asked)
+        await self._check(wanted)
 
         async def work(transaction: Transaction) -> Outcome:
-            outcome = await self._roll_back(transaction, rights, asked)
-            if asked.dry_run:
+            outcome = await self._roll_back(transaction, rights, wanted)
+            if wanted.dry_run:
                 raise _Rehearsed(outcome)
             return outcome
 
@@ -147,7 +147,7 @@ class Rollback:
         except _Rehearsed as rehearsed:
             return rehearsed.outcome
 
-    async def project(self, project: str, rights: Rights, asked: Asked) -> AsyncIterator[Outcome]:
+    async def project(self, project: str, rights: Rights, wanted: Wanted) -> AsyncIterator[Outcome]:
         """Have the tags of all repositories of a project be as they were. Yield what became of those that changed.
 
         All are looked at before the first is changed, and then done one after the other: each all at once.
@@ -157,8 +157,8 @@ class Rollback:
             MomentUnknown, Denied, RollbackRefused, QuotaExceeded, ValueInvalid: as `repository`. Nothing was done. What
                 comes to be in the way later is in the outcome.
         """
-        await self._check(asked)
-        looking = Asked(asked.target, None, asked.pattern, partial=asked.partial, dry_run=True)
+        await self._check(wanted)
+        looking = Wanted(wanted.target, None, wanted.pattern, partial=wanted.partial, dry_run=True)
         is_empty, found = True, 0
         changing: list[RepositoryName] = []
         refused: list[tuple[RepositoryName, Obstacle]] = []
@@ -175,35 +175,35 @@ class Rollback:
                 )
             changing.append(name)
             refused += [(name, one) for one in outcome.obstacles]
-            if asked.dry_run:
+            if wanted.dry_run:
                 yield outcome
         if is_empty:
             raise RecordUnknown(f"there are no repositories in {project}")
-        if asked.dry_run:
+        if wanted.dry_run:
             return
-        if refused and not asked.partial:
+        if refused and not wanted.partial:
             raise _refusal(refused)
         for name in changing:
             try:
-                yield await self.repository(await rights(name), asked)
+                yield await self.repository(await rights(name), wanted)
             except (Denied, RegistryError) as error:
                 yield Outcome(name, error=str(error))
 
-    async def _check(self, asked: Asked) -> None:
-        if asked.target.at is not None:
-            await check_moment(self._database, asked.target.at, window_s=self._window_s)
-        elif asked.tag is None:
+    async def _check(self, wanted: Wanted) -> None:
+        if wanted.target.at is not None:
+            await check_moment(self._database, wanted.target.at, window_s=self._window_s)
+        elif wanted.tag is None:
             raise ValueInvalid("a digest, or what was before, is for one tag: say a time for several")
 
-    async def _roll_back(self, transaction: Transaction, rights: TagRights, asked: Asked) -> Outcome:
+    async def _roll_back(self, transaction: Transaction, rights: TagRights, wanted: Wanted) -> Outcome:
         repository = rights.repository
         repository_id = await repositories.lock(transaction, repository)
         if repository_id is None:
             raise RecordUnknown(f"there is no repository {repository}")
-        found = await _differences(transaction, repository_id, repository, asked)
+        found = await _differences(transaction, repository_id, repository, wanted)
         buried = Buried()
         planned, obstacles = await _judged(transaction, repository_id, rights, found, buried)
-        if obstacles and not asked.partial and not asked.dry_run:
+        if obstacles and not wanted.partial and not wanted.dry_run:
             raise _refusal([(repository, one) for one in obstacles])
         outcome = Outcome(repository, obstacles=obstacles)
         if not planned:
@@ -215,15 +215,15 @@ class Rollback:
         await _change(transaction, counted, rights, planned, at=outcome.at)
         outcome.changes += [Change(one.one.tag, one.one.now, one.one.then, one.revived) for one in planned]
         await counted.settle(transaction, bound=True)
-        await _record(transaction, rights, asked, outcome, revived)
+        await _record(transaction, rights, wanted, outcome, revived)
         return outcome
 
 
 async def _differences(
-    transaction: Transaction, repository_id: int, repository: RepositoryName, asked: Asked
+    transaction: Transaction, repository_id: int, repository: RepositoryName, wanted: Wanted
 ) -> list[Difference]:
     """Return what is to be changed. Raises RecordUnknown, ValueInvalid."""
-    target, tag = asked.target, asked.tag
+    target, tag = wanted.target, wanted.tag
     if tag is not None:
         if target.digest is None and not await history.ever_was(transaction, repository_id, tag):
             raise RecordUnknown(f"there never was a tag {tag} in {repository}")
@@ -235,7 +235,7 @@ async def _differences(
                 raise RecordUnknown(f"{repository}:{tag} was nothing else before")
         return [] if one.then == one.now else [one]
     differing = await history.differences(transaction, repository_id, target.at or 0, limit=_MOST_LOOKED_AT + 1)
-    found = [one for one in differing if not asked.pattern or matches(asked.pattern, one.tag)]
+    found = [one for one in differing if not wanted.pattern or matches(wanted.pattern, one.tag)]
     if len(found) > MOST:
         raise ValueInvalid(f"more than {MOST} tags of {repository} would change: say which, by a pattern")
     if len(differing) > _MOST_LOOKED_AT:
@@ -328,11 +328,11 @@ async def _tell(
     )
 
 
-async def _record(transaction: Transaction, rights: TagRights, asked: Asked, outcome: Outcome, revived: int) -> None:
+async def _record(transaction: Transaction, rights: TagRights, wanted: Wanted, outcome: Outcome, revived: int) -> None:
     """Have the audit log tell of the rollback as a whole."""
     about = {
-        "to": str(asked.target),
-        "tag": asked.tag or asked.pattern or "*",
+        "to": str(wanted.target),
+        "tag": wanted.tag or wanted.pattern or "*",
         "changed": len(outcome.changes),
         "undeleted": revived,
         "left": len(outcome.obstacles),

@@ -28,7 +28,7 @@ from registry.services import rollback
 from registry.services.projects import Projects
 from registry.services.quotas import Limits, Quotas
 from registry.services.retention import Rules
-from registry.services.rollback import Asked, Target
+from registry.services.rollback import Target, Wanted
 from storage.digest import digest_bytes
 from tests.factories import artifact_manifest, image_manifest
 from tests.support.databases import Place
@@ -281,11 +281,11 @@ async def test_a_project_is_looked_at_whole_before_it_is_changed(registry: Regis
     at = await registry.moment()
     later = {name: await registry.push_image(name, b"b", tag="latest") for name in first}
     await rule(registry, "latest", Action.OVERWRITE)
-    asked = Asked(Target(at))
+    wanted = Wanted(Target(at))
     with pytest.raises(Denied):
-        [one async for one in registry.rolling_back.project("team", registry.rights, asked)]
+        [one async for one in registry.rolling_back.project("team", registry.rights, wanted)]
     await registry.database.write(lambda tx: tx.run(Statement(delete(tag_rules))))
-    done = [one async for one in registry.rolling_back.project("team", registry.rights, asked)]
+    done = [one async for one in registry.rolling_back.project("team", registry.rights, wanted)]
     assert [one.repository for one in done] == ["team", "team/a", "team/b"]
     for name in first:
         assert await now(registry, name) == {"latest": (later if name == "teams/c" else first)[name]}
@@ -304,12 +304,12 @@ async def test_no_more_of_a_project_than_can_be_told_is_changed(
             [
                 one
                 async for one in registry.rolling_back.project(
-                    "team", registry.rights, Asked(Target(at), dry_run=dry_run)
+                    "team", registry.rights, Wanted(Target(at), dry_run=dry_run)
                 )
             ]
     assert set(await now(registry, "team/a")) == {"one", "two"}
-    asked = Asked(Target(at), pattern="one")
-    assert len([one async for one in registry.rolling_back.project("team", registry.rights, asked)]) == 2
+    wanted = Wanted(Target(at), pattern="one")
+    assert len([one async for one in registry.rolling_back.project("team", registry.rights, wanted)]) == 2
 
 
 async def test_what_comes_back_without_a_tag_is_left_alone_for_a_while(registry: Registry) -> None:

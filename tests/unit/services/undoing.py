@@ -18,9 +18,9 @@ from registry.services.chunk import Chunk
 from registry.services.collection import Collected, Collector
 from registry.services.deletion import Deletion
 from registry.services.manifests import ManifestPush, Manifests
-from registry.services.purge import Asker, Purge, Purged
+from registry.services.purge import Purge, Purged, Purger
 from registry.services.retention import Rules
-from registry.services.rollback import Asked, Outcome, Rollback, Target
+from registry.services.rollback import Outcome, Rollback, Target, Wanted
 from registry.services.stores import Stores
 from registry.services.tag_rights import TagRights, tag_rights
 from registry.services.undelete import Undelete, Undeleted
@@ -103,14 +103,14 @@ class Registry:
         tag: str | None = None,
         **how: Any,
     ) -> Outcome:
-        asked = Asked(Target(at, digest), None if tag is None else Tag(tag), **how)
-        return await self.rolling_back.repository(await self.rights(repository), asked)
+        wanted = Wanted(Target(at, digest), None if tag is None else Tag(tag), **how)
+        return await self.rolling_back.repository(await self.rights(repository), wanted)
 
     async def undelete(self, repository: str, digest: Digest, *, with_tags: bool = True) -> Undeleted:
         return await Undelete(self.database).manifest(await self.rights(repository), digest, with_tags=with_tags)
 
     async def purge(self, repository: str, digest: Digest) -> Purged:
-        return await Purge(self.database).digest(RepositoryName(repository), digest, Asker(self.policy, WHO, FROM))
+        return await Purge(self.database).digest(RepositoryName(repository), digest, Purger(self.policy, WHO, FROM))
 
     async def collect(self, rules: Rules = GREEDY) -> Collected:
         return await Collector(self.database, self.stores, rules).run(_anybody, everything=True)
