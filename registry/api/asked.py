@@ -17,8 +17,9 @@ from auth.roles import Action
 from registry.api.context import Api
 from registry.api.models import Page
 from registry.api.paths import ASKED
+from registry.db import projects
 from registry.db.users import User
-from registry.errors import QueryInvalid, RecordUnknown
+from registry.errors import QueryInvalid
 from registry.http.origin import origin_of
 from registry.http.request import Request, parse_query
 from registry.services.audit import Origin
@@ -75,7 +76,7 @@ class Asked:
         if not await self.api.policy.sees_project(self.principal, project):
             if await self.api.policy.has_project(project):
                 self.api.note_denial(self.request)
-            raise RecordUnknown(f"there is no project {project}")
+            raise projects.unknown(project)
 
     async def have(self, action: Action, project: str) -> None:
         """Return if whoever asks may do this in all of a project.

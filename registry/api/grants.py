@@ -2,7 +2,6 @@
 
 from datetime import datetime
 from typing import Annotated
-from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Response
 
@@ -10,13 +9,11 @@ from auth.grants import Grant as Given
 from auth.roles import Action
 from registry.api.asked import MOST, After, Asked, Caller, Limit, after_number, created, page
 from registry.api.models import Name, NameInPath, Number, Page, Said, Shown, Text, time_of
-from registry.api.paths import PREFIX
+from registry.api.paths import EVERYWHERE, collection
 from registry.db import grants
 from registry.errors import RecordUnknown
 
 router = APIRouter(tags=["grants"])
-
-_EVERYWHERE = ""
 
 OfSubject = Annotated[str | None, Query(min_length=1, max_length=300, description="All that name this one.")]
 
@@ -62,7 +59,7 @@ async def list_grants(
 ) -> Page[Grant]:
     """List the grants in the whole registry, or, of a subject, those everywhere."""
     asked.be_admin()
-    where = _EVERYWHERE if subject is None else None
+    where = EVERYWHERE if subject is None else None
     return await _page(asked, response, (where, subject), limit, after)
 
 
@@ -77,14 +74,14 @@ async def give(asked: Caller, response: Response, new: NewGrant) -> GrantGiven:
 async def show_grant(asked: Caller, grant: Number) -> Grant:
     """Show a grant in the whole registry."""
     asked.be_admin()
-    return _grant(await asked.api.granting.find(_EVERYWHERE, grant))
+    return _grant(await asked.api.granting.find(EVERYWHERE, grant))
 
 
 @router.delete("/grants/{grant}", status_code=204)
 async def revoke(asked: Caller, grant: Number) -> None:
     """Take a role in the whole registry back."""
     asked.be_admin()
-    await _revoke(asked, await asked.api.granting.find(_EVERYWHERE, grant))
+    await _revoke(asked, await asked.api.granting.find(EVERYWHERE, grant))
 
 
 @router.get("/projects/{project}/grants")
@@ -135,8 +132,7 @@ async def _give(asked: Asked, response: Response, given: Given) -> GrantGiven:
     wanted = (given.role, given.subject, given.pattern)
     for one in await asked.api.granting.page(given.project, given.subject):
         if (one.role, one.subject, one.pattern) == wanted:
-            where = f"projects/{quote(given.project, safe='')}/" if given.project else ""
-            created(asked, response, f"{PREFIX}/{where}grants/{one.id}")
+            created(asked, response, f"{collection('grants', given.project)}/{one.id}")
             response.status_code = 201 if is_new else 200
             known = await asked.api.granting.is_known(given.subject)
             return GrantGiven(**_grant(one).model_dump(), subject_known=known)

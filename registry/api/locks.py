@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Response
 from auth.roles import Action
 from registry.api.asked import MOST, After, Asked, Caller, Limit, created, page
 from registry.api.models import Name, Page, Said, Shown, Text, time_of
-from registry.api.paths import PREFIX
+from registry.api.paths import collection
 from registry.db import locks
 from registry.errors import QueryInvalid, ValueInvalid
 from registry.oci.names import RepositoryName, parse_repository
@@ -56,7 +56,7 @@ async def add_lock(asked: Caller, response: Response, new: NewLock) -> Lock:
     """Lock a manifest."""
     name, digest = await _allowed(asked, new.repository), _digest(new.digest)
     made = await Locks(asked.api.database).lock(name, digest, reason=new.reason, actor=asked.actor)
-    created(asked, response, f"{PREFIX}/locks?repository={name}")
+    created(asked, response, f"{collection('locks')}?repository={name}")
     return _shown(made)
 
 

@@ -1,11 +1,15 @@
 """The paths of `/api/v1`, and which module answers at which: known without importing any of them."""
 
 from collections.abc import Mapping
+from urllib.parse import quote
 
 PREFIX = "/api/v1"
 DOCUMENT = f"{PREFIX}/openapi.json"
 ASKED = "stowage.asked"
 """Where the request, with its principal, stands in the ASGI scope that the application gets."""
+
+EVERYWHERE = ""
+"""In place of a project's name: the whole registry."""
 
 _DOCUMENT = "openapi.json"
 _RESOURCES: Mapping[str, str] = {
@@ -53,6 +57,11 @@ ROUTES = tuple(f"api.{name}" for name in (*sorted((*_RESOURCES, _DOCUMENT)), _OT
 def is_below(path: str) -> bool:
     """Say whether a path is one of the API's."""
     return f"{path}/".startswith(f"{PREFIX}/")
+
+
+def collection(name: str, project: str = EVERYWHERE) -> str:
+    """Return the path of what there is of something in a project, or in the whole registry."""
+    return f"{PREFIX}/projects/{quote(project, safe='')}/{name}" if project else f"{PREFIX}/{name}"
 
 
 def module_of(path: str) -> str:

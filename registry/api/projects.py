@@ -14,10 +14,9 @@ from registry.api import conditions
 from registry.api.asked import MOST, After, Asked, Caller, Limit, created, page
 from registry.api.conditions import IfMatch, Represent, etag_of
 from registry.api.models import Name, NameInPath, Page, Said, Shown, time_of
-from registry.api.paths import PREFIX
+from registry.api.paths import collection
 from registry.db import grants, projects, service_accounts
 from registry.db.connection import Database, Reader
-from registry.errors import RecordUnknown
 from registry.services.projects import Projects
 
 router = APIRouter(prefix="/projects", tags=["projects"])
@@ -79,7 +78,7 @@ async def add_project(asked: Caller, response: Response, new: NewProject) -> Pro
             raise Denied(f"{asked.actor} may not make projects")
         admin = asked.actor
     await asked.api.projects.add(new.name, is_public=new.public, admin=admin, actor=asked.actor)
-    created(asked, response, f"{PREFIX}/projects/{quote(new.name, safe='')}")
+    created(asked, response, f"{collection('projects')}/{quote(new.name, safe='')}")
     return _tagged(response, await _shown(new.name)(asked.api.database))
 
 
@@ -136,9 +135,7 @@ def _tagged(response: Response, shown: ProjectWithAccounts) -> ProjectWithAccoun
 
 def _shown(name: str) -> Represent[ProjectWithAccounts]:
     async def represent(reader: Reader) -> ProjectWithAccounts:
-        found = await projects.find(reader, name)
-        if found is None:
-            raise RecordUnknown(f"there is no project {name}")
+        found = await projects.known(reader, name)
         accounts = await service_accounts.of_project(reader, found.id)
         project = await _project(reader, found)
         return ProjectWithAccounts(**project.model_dump(), service_accounts=[one.name for one in accounts])

@@ -14,7 +14,7 @@ from registry.api.projects import visible_projects
 from registry.db import projects, quotas
 from registry.db.connection import Database, Reader, Transaction
 from registry.db.quota_items import Counts
-from registry.errors import RecordUnknown, ValueInvalid
+from registry.errors import ValueInvalid
 from registry.services import audit
 from registry.services.quotas import Limits, Quotas
 
@@ -106,7 +106,7 @@ async def change_quota(
 
     async def work(database: Database) -> None:
         service = Quotas(database)
-        limits = _limits(asked, new, await service.find(project))
+        limits = _limits(asked, new, await projects.known(database, project))
         detail = {"bytes": limits.bytes, "tags": limits.tags, "counts": limits.counts}
         await service.set(project, limits, changed=lambda tx: record(tx, detail))
 
@@ -188,10 +188,7 @@ def _tagged(response: Response, shown: Quota) -> Quota:
 
 def _shown(name: str) -> Represent[Quota]:
     async def represent(reader: Reader) -> Quota:
-        found = await projects.find(reader, name)
-        if found is None:
-            raise RecordUnknown(f"there is no project {name}")
-        return _quota(found)
+        return _quota(await projects.known(reader, name))
 
     return represent
 

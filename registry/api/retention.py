@@ -16,7 +16,7 @@ from registry.api import conditions
 from registry.api.asked import MOST, After, Asked, Caller, Limit, after_number, created, page
 from registry.api.conditions import IfMatch, Represent, etag_of
 from registry.api.models import NameInPath, Page, time_of, time_or_none
-from registry.api.paths import PREFIX
+from registry.api.paths import EVERYWHERE, collection
 from registry.api.retention_models import (
     DroppedTag,
     NewRetentionPolicy,
@@ -36,7 +36,6 @@ from registry.services.tag_retention import Judged, Place, Retention
 
 router = APIRouter(tags=["retention"])
 
-_EVERYWHERE = ""
 _NEWEST = 2**62
 _NAME = re.compile(r"[a-z0-9._/-]{1,255}").fullmatch
 """Also such as nobody can push to, but were imported."""
@@ -48,19 +47,19 @@ async def list_retention_policies(
     asked: Caller, response: Response, limit: Limit = MOST, after: After = ""
 ) -> Page[RetentionPolicy]:
     """List the policies for the whole registry."""
-    return await _page(asked, response, _EVERYWHERE, limit, after)
+    return await _page(asked, response, EVERYWHERE, limit, after)
 
 
 @router.post("/retention", status_code=201)
 async def add_retention_policy(asked: Caller, response: Response, new: NewRetentionPolicy) -> RetentionPolicy:
     """Make a policy for the whole registry. What no rule keeps of the tags that some rule is about is removed."""
-    return await _add(asked, response, _EVERYWHERE, new)
+    return await _add(asked, response, EVERYWHERE, new)
 
 
 @router.get("/retention/{policy}")
 async def show_retention_policy(asked: Caller, response: Response, policy: NameInPath) -> RetentionPolicy:
     """Show a policy for the whole registry."""
-    return await _show(asked, response, _EVERYWHERE, policy)
+    return await _show(asked, response, EVERYWHERE, policy)
 
 
 @router.patch("/retention/{policy}")
@@ -68,13 +67,13 @@ async def change_retention_policy(
     asked: Caller, response: Response, policy: NameInPath, new: RetentionPolicyChange, if_match: IfMatch = None
 ) -> RetentionPolicy:
     """Change a policy for the whole registry."""
-    return await _change(asked, response, _EVERYWHERE, policy, new)
+    return await _change(asked, response, EVERYWHERE, policy, new)
 
 
 @router.delete("/retention/{policy}", status_code=204)
 async def remove_retention_policy(asked: Caller, policy: NameInPath, if_match: IfMatch = None) -> None:
     """Remove a policy for the whole registry, with what is remembered of its runs."""
-    await _remove(asked, _EVERYWHERE, policy)
+    await _remove(asked, EVERYWHERE, policy)
 
 
 @router.get("/retention/{policy}/preview")
@@ -82,7 +81,7 @@ async def preview_retention(
     asked: Caller, response: Response, policy: NameInPath, limit: Limit = MOST, after: Position = ""
 ) -> Page[TagDecision]:
     """Say of each tag that a policy for the whole registry is about whether it would stay, and why."""
-    return await _preview(asked, response, _EVERYWHERE, policy, limit, after)
+    return await _preview(asked, response, EVERYWHERE, policy, limit, after)
 
 
 @router.get("/retention/{policy}/runs")
@@ -90,13 +89,13 @@ async def list_retention_runs(
     asked: Caller, response: Response, policy: NameInPath, limit: Limit = MOST, after: After = ""
 ) -> Page[RetentionRun]:
     """List the runs of a policy for the whole registry, the latest first."""
-    return await _runs(asked, response, _EVERYWHERE, policy, limit, after)
+    return await _runs(asked, response, EVERYWHERE, policy, limit, after)
 
 
 @router.post("/retention/{policy}/runs", status_code=201)
 async def run_retention(asked: Caller, policy: NameInPath) -> RetentionRun:
     """Run a policy for the whole registry now. May take long; it goes on if nobody waits for the answer."""
-    return await _run(asked, _EVERYWHERE, policy)
+    return await _run(asked, EVERYWHERE, policy)
 
 
 @router.get("/projects/{project}/retention")
@@ -196,8 +195,7 @@ async def _add(asked: Asked, response: Response, project: str, new: NewRetention
         is_enabled=new.enabled,
         actor=asked.actor,
     )
-    where = f"projects/{quote(project, safe='')}/" if project else ""
-    created(asked, response, f"{PREFIX}/{where}retention/{quote(new.name, safe='')}")
+    created(asked, response, f"{collection('retention', project)}/{quote(new.name, safe='')}")
     return await _show(asked, response, project, new.name)
 
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from auth.roles import BUILT_IN
 from registry.api.asked import MOST, After, Caller, Limit, created, page
 from registry.api.models import Name, NameInPath, Page, Said, Shown
-from registry.api.paths import PREFIX
+from registry.api.paths import collection
 from registry.errors import RecordUnknown
 
 router = APIRouter(prefix="/roles", tags=["roles"])
@@ -47,7 +47,7 @@ async def add_role(asked: Caller, response: Response, new: NewRole) -> Role:
     """Make a role."""
     asked.be_admin()
     await asked.api.granting.add_role(new.name, new.actions, actor=asked.actor)
-    created(asked, response, f"{PREFIX}/roles/{quote(new.name, safe='')}")
+    created(asked, response, f"{collection('roles')}/{quote(new.name, safe='')}")
     return _role(new.name, frozenset(new.actions))
 
 

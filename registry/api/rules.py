@@ -1,7 +1,6 @@
 """Rules about tags: in a project for those who may change its settings, in the whole registry for system admins."""
 
 from typing import Annotated, Literal
-from urllib.parse import quote
 
 from fastapi import APIRouter, Response
 from pydantic import Field
@@ -10,15 +9,13 @@ from auth.grants import TagRule
 from auth.roles import Action
 from registry.api.asked import MOST, After, Asked, Caller, Limit, after_number, created, page
 from registry.api.models import Name, NameInPath, Number, Page, Said, Shown, Text
-from registry.api.paths import PREFIX
+from registry.api.paths import EVERYWHERE, collection
 from registry.errors import RecordUnknown
 
 router = APIRouter(tags=["rules"])
 
 DeniedName = Literal["delete", "overwrite", "push"]
 """`registry.services.granting.RULED`; a test compares them."""
-
-_EVERYWHERE = ""
 
 
 class Rule(Shown):
@@ -49,28 +46,28 @@ class NewRule(Said):
 async def list_rules(asked: Caller, response: Response, limit: Limit = MOST, after: After = "") -> Page[Rule]:
     """List the rules in the whole registry."""
     asked.be_admin()
-    return await _page(asked, response, _EVERYWHERE, limit, after)
+    return await _page(asked, response, EVERYWHERE, limit, after)
 
 
 @router.post("/rules", status_code=201)
 async def add_rule(asked: Caller, response: Response, new: NewRule) -> Rule:
     """Make a rule in the whole registry. It wins over every grant, and over being a system admin."""
     asked.be_admin()
-    return await _add(asked, response, _EVERYWHERE, new)
+    return await _add(asked, response, EVERYWHERE, new)
 
 
 @router.get("/rules/{rule}")
 async def show_rule(asked: Caller, rule: Number) -> Rule:
     """Show a rule in the whole registry."""
     asked.be_admin()
-    return await _find(asked, _EVERYWHERE, rule)
+    return await _find(asked, EVERYWHERE, rule)
 
 
 @router.delete("/rules/{rule}", status_code=204)
 async def remove_rule(asked: Caller, rule: Number) -> None:
     """Remove a rule in the whole registry."""
     asked.be_admin()
-    await asked.api.granting.remove_rule(_EVERYWHERE, rule, actor=asked.actor)
+    await asked.api.granting.remove_rule(EVERYWHERE, rule, actor=asked.actor)
 
 
 @router.get("/projects/{project}/rules")
@@ -107,8 +104,7 @@ async def _add(asked: Asked, response: Response, project: str, new: NewRule) -> 
     actions = frozenset(Action(word) for word in new.deny)
     rule = TagRule(new.tag, actions, frozenset(new.except_), project, new.repositories or "")
     number = await asked.api.granting.add_rule(rule, actor=asked.actor)
-    where = f"projects/{quote(project, safe='')}/" if project else ""
-    created(asked, response, f"{PREFIX}/{where}rules/{number}")
+    created(asked, response, f"{collection('rules', project)}/{number}")
     return _rule(number, rule)
 
 

@@ -13,7 +13,7 @@ from registry.api import conditions
 from registry.api.asked import MOST, After, Caller, Limit, after_number, created, page
 from registry.api.conditions import IfMatch, Represent, etag_of
 from registry.api.models import Expiry, Name, NameInPath, Page, Said, Shown, time_of
-from registry.api.paths import PREFIX
+from registry.api.paths import collection
 from registry.api.tokens import NewToken, Token, TokenWithSecret, make_token, tokens_of
 from registry.db import service_accounts
 from registry.db.connection import Database, Reader
@@ -86,9 +86,7 @@ async def add_service_account(
     if new.role is not None:
         await asked.be_able_to_give(Grant(new.role, f"serviceaccount:{project}/{new.name}", project))
     made = await asked.api.service_accounts.add(project, new.name, role=new.role, actor=asked.actor)
-    created(
-        asked, response, f"{PREFIX}/projects/{quote(project, safe='')}/service-accounts/{quote(made.name, safe='')}"
-    )
+    created(asked, response, f"{collection('service-accounts', project)}/{quote(made.name, safe='')}")
     return _tagged(response, _account(made))
 
 
@@ -167,7 +165,7 @@ async def make_pull_secret(
     made = await asked.api.credentials.make_for_account(
         owner, label=label_for(host), expires_s=new.expires_in_seconds, actor=asked.actor
     )
-    created(asked, response, f"{PREFIX}/tokens/{made.credential.id}")
+    created(asked, response, f"{collection('tokens')}/{made.credential.id}")
     content = written(Format(new.format), host, f"{project}/{account}", made.secret)
     return PullSecret(format=new.format, content=content, token=made.credential.id)
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from auth.roles import Action
 from registry.api.asked import Asked, Caller, created
 from registry.api.models import Expiry, Number, Said, Shown, Text, time_of, time_or_none
-from registry.api.paths import PREFIX
+from registry.api.paths import collection
 from registry.db import jobs, service_accounts, users
 from registry.db.credentials import Credential, Kind
 from registry.db.service_accounts import ServiceAccount
@@ -157,6 +157,6 @@ async def make_token(asked: Asked, response: Response, owner: User | ServiceAcco
 
 def shown_once(asked: Asked, response: Response, made: Made, owner: str) -> TokenWithSecret:
     """Return what is shown of a new token, this once. Nobody on the way keeps it: all answers are `no-store`."""
-    created(asked, response, f"{PREFIX}/tokens/{made.credential.id}")
+    created(asked, response, f"{collection('tokens')}/{made.credential.id}")
     token = token_of(made.credential, owner, made.credential.created_at)
     return TokenWithSecret(**token.model_dump(), secret=made.secret)

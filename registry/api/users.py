@@ -12,7 +12,7 @@ from registry.api import conditions
 from registry.api.asked import MOST, After, Caller, Limit, after_number, created, page
 from registry.api.conditions import IfMatch, Represent, etag_of
 from registry.api.models import Name, NameInPath, Page, Said, Secret, Shown, time_of, time_or_none
-from registry.api.paths import PREFIX
+from registry.api.paths import collection
 from registry.api.tokens import NewToken, Token, TokenWithSecret, make_token, tokens_of
 from registry.db import users
 from registry.db.connection import Database, Reader
@@ -83,7 +83,7 @@ async def add_user(asked: Caller, response: Response, new: NewUser) -> UserWithG
     """Make a user."""
     asked.be_admin()
     await asked.api.accounts.add(new.name, new.password, is_admin=new.admin, actor=asked.actor)
-    created(asked, response, f"{PREFIX}/users/{quote(new.name, safe='')}")
+    created(asked, response, f"{collection('users')}/{quote(new.name, safe='')}")
     shown = await _shown(new.name)(asked.api.database)
     response.headers["etag"] = etag_of(shown)
     return shown

@@ -10,7 +10,7 @@ from registry.api import conditions
 from registry.api.asked import MOST, After, Asked, Caller, Limit, created, page
 from registry.api.conditions import IfMatch, Represent, etag_of
 from registry.api.models import NameInPath, Page
-from registry.api.paths import PREFIX
+from registry.api.paths import EVERYWHERE, collection
 from registry.api.webhook_models import (
     STATES,
     Delivery,
@@ -26,19 +26,18 @@ from registry.api.webhook_models import (
     delivery_of,
     webhook_of,
 )
-from registry.db import deliveries, webhooks
+from registry.db import deliveries, projects, webhooks
 from registry.db.connection import Database, Reader
 from registry.db.deliveries import Key
 from registry.errors import QueryInvalid, ValueInvalid
 from registry.services.endpoints import Endpoints, configured
 from registry.services.vault import vault_of
-from registry.services.webhooks import Definition, Webhooks, find, project_id_of
+from registry.services.webhooks import Definition, Webhooks, find
 from registry.webhooks.endpoint import Options, Secrets
 from registry.webhooks.signature import new_secret
 
 router = APIRouter(tags=["webhooks"])
 
-_EVERYWHERE = ""
 _LAST = 2**62
 
 
@@ -50,21 +49,21 @@ RepositoryQuery = Annotated[str, Query(max_length=300, description="Only those o
 async def list_webhooks(asked: Caller, response: Response, limit: Limit = MOST, after: After = "") -> Page[Webhook]:
     """List the endpoints of the whole registry."""
     asked.be_admin()
-    return await _page(asked, response, _EVERYWHERE, limit, after)
+    return await _page(asked, response, EVERYWHERE, limit, after)
 
 
 @router.post("/webhooks", status_code=201)
 async def add_webhook(asked: Caller, response: Response, new: NewWebhook) -> WebhookWithSecret:
     """Make an endpoint that is told what happens in the whole registry, from now on."""
     asked.be_admin()
-    return await _add(asked, response, _EVERYWHERE, new)
+    return await _add(asked, response, EVERYWHERE, new)
 
 
 @router.get("/webhooks/{webhook}")
 async def show_webhook(asked: Caller, response: Response, webhook: NameInPath) -> Webhook:
     """Show an endpoint of the whole registry, and how it fares."""
     asked.be_admin()
-    return _tagged(response, await _shown(_EVERYWHERE, webhook)(asked.api.database))
+    return _tagged(response, await _shown(EVERYWHERE, webhook)(asked.api.database))
 
 
 @router.patch("/webhooks/{webhook}")
@@ -73,14 +72,14 @@ async def change_webhook(
 ) -> Webhook:
     """Change an endpoint of the whole registry, or pause it, or have it go on."""
     asked.be_admin()
-    return await _change(asked, response, _EVERYWHERE, webhook, new)
+    return await _change(asked, response, EVERYWHERE, webhook, new)
 
 
 @router.delete("/webhooks/{webhook}", status_code=204)
 async def remove_webhook(asked: Caller, webhook: NameInPath, if_match: IfMatch = None) -> None:
     """Remove an endpoint of the whole registry, and what is known of its deliveries."""
     asked.be_admin()
-    await _remove(asked, _EVERYWHERE, webhook)
+    await _remove(asked, EVERYWHERE, webhook)
 
 
 @router.get("/webhooks/{webhook}/deliveries")
@@ -95,21 +94,21 @@ async def list_deliveries(
 ) -> Page[Delivery]:
     """List what became of events at an endpoint of the whole registry, the newest first."""
     asked.be_admin()
-    return await _deliveries(asked, response, _EVERYWHERE, webhook, state, repository, limit, after)
+    return await _deliveries(asked, response, EVERYWHERE, webhook, state, repository, limit, after)
 
 
 @router.post("/webhooks/{webhook}/replay")
 async def replay_deliveries(asked: Caller, webhook: NameInPath, new: Replay) -> Replayed:
     """Send events again to an endpoint of the whole registry."""
     asked.be_admin()
-    return await _replay(asked, _EVERYWHERE, webhook, new)
+    return await _replay(asked, EVERYWHERE, webhook, new)
 
 
 @router.post("/webhooks/{webhook}/test")
 async def test_webhook(asked: Caller, webhook: NameInPath) -> Tried:
     """Send an endpoint of the whole registry a message that means nothing, at once."""
     asked.be_admin()
-    return await _test(asked, _EVERYWHERE, webhook)
+    return await _test(asked, EVERYWHERE, webhook)
 
 
 @router.get("/projects/{project}/webhooks")
@@ -205,7 +204,7 @@ async def _add(asked: Asked, response: Response, project: str, new: NewWebhook) 
     definition = changed(Definition(new.url, new.format or "distribution", Options(), Secrets(secret=made or "")), new)
     service = _service(asked, asked.api.database)
     await service.add(project, new.name, definition, actor=asked.actor, paused=bool(new.paused))
-    created(asked, response, f"{PREFIX}/{_where(project)}webhooks/{quote(new.name)}")
+    created(asked, response, f"{collection('webhooks', project)}/{quote(new.name, safe='')}")
     shown = await _shown(project, new.name)(asked.api.database)
     return WebhookWithSecret(**_tagged(response, shown).model_dump(), secret=made)
 
@@ -233,7 +232,7 @@ async def _remove(asked: Asked, project: str, name: str) -> None:
 
 async def _page(asked: Asked, response: Response, project: str, limit: int, after: str) -> Page[Webhook]:
     reader = asked.api.database
-    found = await webhooks.page(reader, await project_id_of(reader, project), after=after, most=limit + 1)
+    found = await webhooks.page(reader, await projects.owner_id(reader, project), after=after, most=limit + 1)
     shown = [await webhook_of(reader, one) for one in found]
     return page(asked, response, shown, limit, lambda one: one.name)
 
@@ -281,10 +280,6 @@ def _position(text: str, where: str) -> int:
         wrong = f"{where}: expected the id of a delivery"
         raise QueryInvalid(wrong) if where == "after" else ValueInvalid(wrong)
     return int(number)
-
-
-def _where(project: str) -> str:
-    return f"projects/{quote(project, safe='')}/" if project else ""
 
 
 def _tagged(response: Response, shown: Webhook) -> Webhook:

@@ -9,11 +9,10 @@ from sqlalchemy.dialects import postgresql
 from auth.grants import Grant, TagRule
 from auth.roles import Action
 from registry.db.connection import Reader, Transaction
+from registry.db.projects import EVERYWHERE
 from registry.db.statements import Rows, Statement, now, one_of, parameter, turn_of
 from registry.db.tables import grants, projects, roles, tag_rules
 
-EVERYWHERE = 0
-"""In place of a project's id: the whole registry."""
 ALL = 2**62
 """As many as there are."""
 

@@ -8,6 +8,10 @@ from sqlalchemy.dialects import postgresql
 from registry.db.connection import Reader, Transaction
 from registry.db.statements import Statement, now, parameter
 from registry.db.tables import projects, repositories
+from registry.errors import RecordUnknown
+
+EVERYWHERE = 0
+"""In place of a project's id: the whole registry."""
 
 
 class Project(NamedTuple):
@@ -28,6 +32,8 @@ class Project(NamedTuple):
     counted_at: int | None
 
 
+_LONGEST = 300
+"""So much of a name is said that somebody made up."""
 _COLUMNS = tuple(projects.c[name] for name in Project._fields)
 _BY_NAME = Statement(select(*_COLUMNS).where(projects.c.name == parameter("project")))
 _PAGE = Statement(
@@ -59,6 +65,25 @@ async def find(reader: Reader, name: str) -> Project | None:
     """Return the project of that name, or None."""
     row = await reader.first(_BY_NAME, project=name)
     return None if row is None else Project(*row)
+
+
+async def known(reader: Reader, name: str) -> Project:
+    """Return the project of that name. Raises RecordUnknown."""
+    found = await find(reader, name)
+    if found is None:
+        raise unknown(name)
+    return found
+
+
+async def owner_id(reader: Reader, name: str) -> int:
+    """Return what owns what a project has, or the whole registry (""): an id, or EVERYWHERE. Raises RecordUnknown."""
+    return (await known(reader, name)).id if name else EVERYWHERE
+
+
+def unknown(name: str) -> RecordUnknown:
+    """Return what is raised where there is no such project, or none that whoever asks may know of."""
+    shown = name if name.isprintable() and len(name) <= _LONGEST else repr(name[:_LONGEST])
+    return RecordUnknown(f"there is no project {shown}")
 
 
 async def page(reader: Reader, *, after: str, most: int) -> list[Project]:

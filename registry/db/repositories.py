@@ -6,10 +6,10 @@ Collection removes those that are empty, and SQLite may give their ids to others
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
+from registry.db import projects
 from registry.db.connection import Reader, Transaction
 from registry.db.statements import Statement, now, parameter, turn_of
-from registry.db.tables import projects, repositories
-from registry.errors import RecordUnknown
+from registry.db.tables import repositories
 from registry.oci.names import RepositoryName
 
 _FIND = Statement(select(repositories.c.id).where(repositories.c.name == parameter("name")))
@@ -26,7 +26,6 @@ _CREATE = Statement(
     .on_conflict_do_nothing(index_elements=[repositories.c.name])
     .returning(repositories.c.id)
 )
-_PROJECT = Statement(select(projects.c.id).where(projects.c.name == parameter("name")))
 _TURN_TO_CREATE = Statement(select(turn_of("project", share=True)))
 _TURN_TO_WALK = Statement(select(turn_of("project")))
 _PAGE = Statement(
@@ -81,9 +80,8 @@ async def create(transaction: Transaction, name: RepositoryName, *, in_project: 
         RecordUnknown: the project was removed.
     """
     await transaction.first(_TURN_TO_CREATE, project=_turn_of(name))
-    project = name.partition("/")[0]
-    if in_project and await transaction.first(_PROJECT, name=project) is None:
-        raise RecordUnknown(f"there is no project {project}")
+    if in_project:
+        await projects.known(transaction, name.partition("/")[0])
     while True:  # if somebody else was faster, and collection again
         row = await transaction.first(_CREATE, name=name)
         if row is not None:

@@ -6,7 +6,7 @@ from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql
 
 from registry.db.connection import Reader, Transaction
-from registry.db.grants import EVERYWHERE
+from registry.db.projects import EVERYWHERE
 from registry.db.statements import Statement, now, parameter
 from registry.db.tables import projects, retention_policies, retention_runs
 

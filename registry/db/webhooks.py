@@ -6,11 +6,9 @@ from sqlalchemy import BigInteger, LargeBinary, Text, and_, bindparam, cast, del
 from sqlalchemy.dialects import postgresql
 
 from registry.db.connection import Reader, Transaction
+from registry.db.projects import EVERYWHERE
 from registry.db.statements import Statement, now, one_of, parameter
 from registry.db.tables import event_stream, projects, webhooks
-
-EVERYWHERE = 0
-"""The `project_id` of endpoints of the whole registry."""
 
 
 class Webhook(NamedTuple):

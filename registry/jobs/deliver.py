@@ -15,7 +15,8 @@ from auth.addresses import Network
 from registry.db import deliveries, webhooks
 from registry.db.connection import Database, Transaction
 from registry.db.deliveries import Result, State
-from registry.db.webhooks import EVERYWHERE, Webhook
+from registry.db.projects import EVERYWHERE
+from registry.db.webhooks import Webhook
 from registry.errors import Unavailable
 from registry.event import Event
 from registry.jobs.runner import Lease, LeaseLost, Paused

@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from registry.db.webhooks import EVERYWHERE, Webhook
+from registry.db.projects import EVERYWHERE
+from registry.db.webhooks import Webhook
 from registry.errors import Unavailable
 from registry.services.vault import Vault
 from registry.webhook_settings import WebhookSettings

@@ -9,7 +9,7 @@ from auth.principal import Principal
 from auth.roles import BUILT_IN, GRANTABLE, Action
 from registry.db import grants, projects, service_accounts, users
 from registry.db.connection import Database, Reader, Transaction
-from registry.db.grants import EVERYWHERE, Given
+from registry.db.grants import Given
 from registry.errors import RecordExists, RecordInUse, RecordUnknown, ValueInvalid
 from registry.services.permissions import GrantPolicy
 from registry.services.rights import Change, changed
@@ -45,7 +45,7 @@ class Granting:
             parse_pattern(grant.pattern, grant.project)
 
         async def work(transaction: Transaction) -> bool:
-            project_id = await _project_id(transaction, grant.project)
+            project_id = await projects.owner_id(transaction, grant.project)
             await check_role(transaction, grant.role)
             await _check_account(transaction, grant.subject)
             return await grants.add(transaction, project_id, grant, actor=actor)
@@ -56,7 +56,7 @@ class Granting:
         """Take a grant back. Raises RecordUnknown: there is no such grant."""
 
         async def work(transaction: Transaction) -> None:
-            project_id = await _project_id(transaction, grant.project)
+            project_id = await projects.owner_id(transaction, grant.project)
             if not await grants.remove(transaction, project_id, grant):
                 raise RecordUnknown(f"there is no grant of {grant}")
 
@@ -100,7 +100,7 @@ class Granting:
             NameRefused: that is no subject.
             RecordUnknown: there is no such project.
         """
-        where = None if project is None else await _project_id(self._database, project)
+        where = None if project is None else await projects.owner_id(self._database, project)
         who = None if subject is None else parse_subject(subject)
         return await grants.page(self._database, where, who, after=after, most=most)
 
@@ -158,7 +158,7 @@ class Granting:
 
         Raises RecordUnknown.
         """
-        project_id = await _project_id(self._database, project)
+        project_id = await projects.owner_id(self._database, project)
         return await grants.page_of_tag_rules(self._database, project_id, project, after=after, most=most)
 
     async def add_rule(self, rule: TagRule, *, actor: str) -> int:
@@ -180,7 +180,7 @@ class Granting:
             parse_subject(subject)
 
         async def work(transaction: Transaction) -> int:
-            project_id = await _project_id(transaction, rule.project)
+            project_id = await projects.owner_id(transaction, rule.project)
             for subject in rule.excepted:
                 await _check_account(transaction, subject)
             if len(await grants.tag_rules_of(transaction, project_id, rule.project)) >= MOST_RULES:
@@ -198,7 +198,7 @@ class Granting:
         """Remove a rule of a project, "" for the whole registry. Raises RecordUnknown."""
 
         async def work(transaction: Transaction) -> None:
-            if not await grants.remove_tag_rule(transaction, await _project_id(transaction, project), rule_id):
+            if not await grants.remove_tag_rule(transaction, await projects.owner_id(transaction, project), rule_id):
                 raise RecordUnknown(f"{project or 'the whole registry'} has no rule {rule_id}")
 
         await changed(self._database, Change("rule.remove", actor, project, {"rule": rule_id}), work)
@@ -220,15 +220,6 @@ async def check_role(reader: Reader, name: str) -> None:
     own = await grants.own_roles(reader)
     if name not in own:
         raise RecordUnknown(f"there is no role {name[:100]!r}: expected one of {', '.join([*BUILT_IN, *own])}")
-
-
-async def _project_id(reader: Reader, project: str) -> int:
-    if not project:
-        return EVERYWHERE
-    found = await projects.find(reader, project)
-    if found is None:
-        raise RecordUnknown(f"there is no project {project if project.isprintable() else repr(project)}")
-    return found.id
 
 
 async def _check_account(reader: Reader, subject: str) -> None:

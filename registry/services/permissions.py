@@ -211,7 +211,7 @@ class GrantPolicy:
 
     async def _read(self, project: str, revision: int) -> _Rights:
         roles = {**BUILT_IN, **await grants.own_roles(self._database)}
-        project_id = grants.EVERYWHERE
+        project_id = projects.EVERYWHERE
         if project:
             found = await projects.find(self._database, project)
             if found is None:

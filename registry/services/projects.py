@@ -6,9 +6,9 @@ from auth.names import parse_project
 from auth.principal import ANYBODY
 from auth.roles import ADMIN, EDITOR, VIEWER
 from registry.db import grants, projects, repositories, retention, service_accounts, webhooks
-from registry.db.connection import Database, Reader, Transaction
+from registry.db.connection import Database, Transaction
 from registry.db.projects import Project
-from registry.errors import RecordExists, RecordInUse, RecordUnknown
+from registry.errors import RecordExists, RecordInUse
 from registry.oci.moments import is_reserved
 from registry.services.rights import Change, changed
 
@@ -40,7 +40,7 @@ class Projects:
         async def work(transaction: Transaction) -> Project:
             if not await projects.add(transaction, name, actor=actor):
                 raise RecordExists(f"there is a project {name} already")
-            project = await _find(transaction, name)
+            project = await projects.known(transaction, name)
             given = [Grant(ADMIN, admin, name)] if admin is not None else []
             for account, role in ACCOUNTS.items():
                 await service_accounts.add(transaction, project.id, account, actor=actor)
@@ -62,7 +62,7 @@ class Projects:
         """
 
         async def work(transaction: Transaction) -> bool:
-            project = await _find(transaction, name)
+            project = await projects.known(transaction, name)
             if is_public:
                 return await grants.add(transaction, project.id, _public(name), actor=actor)
             return await grants.remove(transaction, project.id, _public(name))
@@ -80,7 +80,7 @@ class Projects:
         """
 
         async def work(transaction: Transaction) -> None:
-            project = await _find(transaction, name)
+            project = await projects.known(transaction, name)
             await repositories.wait_for_creators(transaction, name)
             if await projects.has_repositories(transaction, name):
                 raise RecordInUse(
@@ -99,7 +99,7 @@ class Projects:
 
     async def find(self, name: str) -> Project:
         """Return a project. Raises RecordUnknown."""
-        return await _find(self._database, name)
+        return await projects.known(self._database, name)
 
     async def page(self, *, after: str = "", most: int = 1000) -> list[Project]:
         """Return up to `most` projects in the order of their names, from after one on."""
@@ -116,10 +116,3 @@ class Projects:
 
 def _public(name: str) -> Grant:
     return Grant(VIEWER, ANYBODY, name)
-
-
-async def _find(reader: Reader, name: str) -> Project:
-    found = await projects.find(reader, name)
-    if found is None:
-        raise RecordUnknown(f"there is no project {name if name.isprintable() else repr(name)}")
-    return found

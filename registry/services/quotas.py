@@ -9,7 +9,7 @@ from registry.db.connection import Database, Transaction
 from registry.db.projects import Project
 from registry.db.quota_items import Counts, Item, Kind, Quota
 from registry.db.quotas import Sums
-from registry.errors import QuotaUnknown, RecordUnknown
+from registry.errors import QuotaUnknown
 from registry.oci.names import RepositoryName
 from registry.services.counting import Counting
 
@@ -56,13 +56,6 @@ class Quotas:
         self._told = told
         self._looked_at = 0
 
-    async def find(self, project: str) -> Project:
-        """Return a project with its quota. Raises RecordUnknown."""
-        found = await projects.find(self._database, project)
-        if found is None:
-            raise RecordUnknown(f"there is no project {project}", detail={"project": project})
-        return found
-
     async def limited(self) -> AsyncIterator[Project]:
         """Yield the projects that have a quota, by their names."""
         after = ""
@@ -94,7 +87,7 @@ class Quotas:
             """Return whether all is counted; None if there is more to be removed of what was counted before."""
             held = await quotas.lock(transaction, project)
             if held is None:
-                raise _unknown(project)
+                raise projects.unknown(project)
             if not held.limited:
                 old = await quotas.items(transaction, held.id, after=None, limit=_PAGE)
                 await quota_items.remove(transaction, held.id, old)
@@ -118,7 +111,7 @@ class Quotas:
         async def work(transaction: Transaction) -> bool:
             held = await quotas.lock(transaction, project)
             if held is None:
-                raise _unknown(project)
+                raise projects.unknown(project)
             if not held.limited:
                 return False
             await quotas.clear(transaction, held.id)
@@ -257,15 +250,11 @@ class Quotas:
         return await self._database.write(work)
 
     async def _sums(self, project: str) -> Sums:
-        found = await self.find(project)
+        found = await projects.known(self._database, project)
         sums = await quotas.sums(self._database, found.id)
         if sums is None:
-            raise _unknown(project)
+            raise projects.unknown(project)
         return sums
-
-
-def _unknown(project: str) -> RecordUnknown:
-    return RecordUnknown(f"there is no project {project}", detail={"project": project})
 
 
 def _unlimited(project: str) -> QuotaUnknown:

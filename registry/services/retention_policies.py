@@ -8,7 +8,6 @@ from typing import Any
 from auth.errors import NameRefused
 from registry.db import jobs, projects, retention
 from registry.db.connection import Database, Reader, Transaction
-from registry.db.grants import EVERYWHERE
 from registry.db.retention import Policy, Run
 from registry.errors import RecordExists, RecordInUse, RecordUnknown
 from registry.services.cron import parse_schedule
@@ -52,7 +51,7 @@ class RetentionPolicies:
 
         async def work(transaction: Transaction) -> None:
             due_at = due_after(schedule, is_enabled, await jobs.clock(transaction))
-            project_id = await _project_id(transaction, project)
+            project_id = await projects.owner_id(transaction, project)
             if await retention.count(transaction, project_id) >= MOST_POLICIES:
                 raise RecordInUse(f"there are {MOST_POLICIES} retention policies already, as many as there may be")
             made = await retention.add(
@@ -116,7 +115,7 @@ class RetentionPolicies:
 
     async def page(self, project: str, *, after: str, most: int) -> list[Policy]:
         """Return up to `most` policies whose names follow `after`. Raises RecordUnknown: there is no such project."""
-        project_id = await _project_id(self._database, project)
+        project_id = await projects.owner_id(self._database, project)
         return await retention.page(self._database, project_id, after=after, limit=most)
 
     async def runs(self, policy: Policy, *, before: int, most: int) -> list[Run]:
@@ -126,7 +125,7 @@ class RetentionPolicies:
 
 async def find_policy(reader: Reader, project: str, name: str) -> Policy:
     """Return a policy. Raises RecordUnknown."""
-    found = await retention.find(reader, await _project_id(reader, project), name)
+    found = await retention.find(reader, await projects.owner_id(reader, project), name)
     if found is None:
         raise RecordUnknown(f"{project or 'the whole registry'} has no retention policy {name[:100]!r}")
     return found
@@ -156,12 +155,3 @@ def in_order(policies: Sequence[Policy]) -> list[Policy]:
 def _check_schedule(schedule: str) -> None:
     if schedule:
         parse_schedule(schedule)
-
-
-async def _project_id(reader: Reader, project: str) -> int:
-    if not project:
-        return EVERYWHERE
-    found = await projects.find(reader, project)
-    if found is None:
-        raise RecordUnknown(f"there is no project {project if project.isprintable() else repr(project)}")
-    return found.id

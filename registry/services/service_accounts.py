@@ -27,9 +27,7 @@ class ServiceAccounts:
         parse_account(name)
 
         async def work(transaction: Transaction) -> ServiceAccount:
-            owner = await projects.find(transaction, project)
-            if owner is None:
-                raise RecordUnknown(f"there is no project {_shown(project)}")
+            owner = await projects.known(transaction, project)
             if not await service_accounts.add(transaction, owner.id, name, actor=actor):
                 raise RecordExists(f"{project} has a service account {name} already")
             account = await _find(transaction, project, name)
@@ -78,9 +76,7 @@ class ServiceAccounts:
 
     async def page(self, project: str, *, after: str = "", most: int = 1000) -> list[ServiceAccount]:
         """Return up to `most` of a project's in the order of their names, from after one on. Raises RecordUnknown."""
-        owner = await projects.find(self._database, project)
-        if owner is None:
-            raise RecordUnknown(f"there is no project {_shown(project)}")
+        owner = await projects.known(self._database, project)
         return await service_accounts.page(self._database, owner.id, after=after, most=most)
 
 

@@ -11,7 +11,7 @@ from auth.guard import checked_url
 from registry.db import authority, deliveries, events, jobs, projects, webhooks
 from registry.db.connection import Database, Reader, Transaction
 from registry.db.deliveries import Key
-from registry.db.webhooks import EVERYWHERE, Webhook
+from registry.db.webhooks import Webhook
 from registry.errors import RecordExists, RecordInUse, RecordUnknown, Unavailable, ValueInvalid
 from registry.event import Event
 from registry.services import audit, rights
@@ -87,7 +87,7 @@ class Webhooks:
 
         async def work(transaction: Transaction) -> None:
             await authority.change(transaction)  # nobody removes the project meanwhile, or adds one too many
-            project_id = await project_id_of(transaction, project)
+            project_id = await projects.owner_id(transaction, project)
             if await webhooks.count(transaction, project_id) >= self._most:
                 raise RecordInUse(f"there are {self._most} webhooks already, as many as delivery.most allows")
             if not await webhooks.add(
@@ -263,7 +263,7 @@ class Webhooks:
 
 async def find(reader: Reader, project: str, name: str) -> Webhook:
     """Return an endpoint. Raises RecordUnknown."""
-    found = await webhooks.find(reader, await project_id_of(reader, project), name)
+    found = await webhooks.find(reader, await projects.owner_id(reader, project), name)
     if found is None:
         raise RecordUnknown(f"there is no webhook {name if name.isprintable() else repr(name)} there")
     return found
@@ -282,16 +282,6 @@ async def status(reader: Reader, webhook: Webhook) -> Status:
         max(0, behind),
         max(0, now - first[0].at) / 1e6 if first else 0.0,
     )
-
-
-async def project_id_of(reader: Reader, project: str) -> int:
-    """Return what endpoints of a project, or of the whole registry (""), belong to. Raises RecordUnknown."""
-    if not project:
-        return EVERYWHERE
-    found = await projects.find(reader, project)
-    if found is None:
-        raise RecordUnknown(f"there is no project {project if project.isprintable() else repr(project)}")
-    return found.id
 
 
 async def _pause(transaction: Transaction, found: Webhook, project: str, actor: str, origin: Origin) -> None:

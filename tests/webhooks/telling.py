@@ -11,7 +11,8 @@ from registry.db import deliveries, webhooks
 from registry.db import events as stream
 from registry.db.connection import Database, Transaction
 from registry.db.deliveries import Delivery, State
-from registry.db.webhooks import EVERYWHERE, Webhook
+from registry.db.projects import EVERYWHERE
+from registry.db.webhooks import Webhook
 from registry.jobs.deliver import NAME, Deliverer, writing
 from registry.jobs.leased import LeasedWork
 from registry.jobs.runner import Lease

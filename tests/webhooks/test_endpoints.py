@@ -8,7 +8,7 @@ import pytest
 from registry.db import deliveries, events, webhooks
 from registry.db.connection import Database, Transaction
 from registry.db.deliveries import Key, State
-from registry.db.webhooks import EVERYWHERE
+from registry.db.projects import EVERYWHERE
 from registry.services import webhooks as webhooks_service
 from registry.services.delivery_items import LOST
 from registry.services.endpoints import NOT_OPENED, owner_of, written

@@ -67,7 +67,7 @@ class Quoted(Registry):
 
     async def used(self) -> Used:
         """What the project's row says."""
-        found = await self.quotas.find(PROJECT)
+        found = await projects.known(self.database, PROJECT)
         return Used(found.used_bytes, found.used_tags)
 
     def should_use(self, counts: Counts = Counts.VISIBLE) -> Used:

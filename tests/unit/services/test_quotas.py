@@ -252,7 +252,7 @@ async def test_counting_that_was_interrupted_goes_on(registry: Quoted) -> None:
 
 async def test_what_is_not_there_is_said(database: Database) -> None:
     quotas = Quotas(database)
-    for asked in (quotas.find("none"), quotas.set("none", Limits(1, 1)), quotas.clear("none"), quotas.count("none")):
+    for asked in (quotas.set("none", Limits(1, 1)), quotas.clear("none"), quotas.count("none")):
         with pytest.raises(RecordUnknown):
             await asked
     await database.write(lambda tx: projects.add(tx, "there", actor="test"))

@@ -12,7 +12,7 @@ from auth.grants import TagRule
 from auth.policy import Decision, OpenPolicy
 from auth.principal import Principal
 from auth.roles import Action
-from registry.db import grants, history, repositories, tags
+from registry.db import grants, history, projects, repositories, tags
 from registry.db.connection import Database, Transaction
 from registry.db.statements import Statement, parameter
 from registry.db.tables import blobs, tag_rules
@@ -141,7 +141,7 @@ async def test_a_quota_binds_a_rollback(registry: Registry) -> None:
 
 async def rule(registry: Registry, tag: str, *denied: Action) -> None:
     made = TagRule(tag, frozenset(denied))
-    await registry.database.write(lambda tx: grants.add_tag_rule(tx, grants.EVERYWHERE, made, actor="test"))
+    await registry.database.write(lambda tx: grants.add_tag_rule(tx, projects.EVERYWHERE, made, actor="test"))
 
 
 @pytest.mark.parametrize("denied", [Action.OVERWRITE, Action.DELETE, Action.PUSH])
