@@ -300,7 +300,7 @@ def _said(result: Mapping[str, Any]) -> str:
     return f"{result['description']} {result['message']}".strip()[:300]
 
 
-class _Tls(ldap3.Tls):  # type: ignore[misc]
+class _Tls(ldap3.Tls):  # type: ignore[misc]  # it brings no types
     """TLS as Python has it: ldap3 compares names by itself, and knows no addresses in certificates."""
 
     def __init__(self, ca: Path | None) -> None:

@@ -206,7 +206,7 @@ def _add_people(data: Path) -> None:
         await database.start()
         try:
             for name in (person for number in range(_ROUNDS) for person in _people(number)):
-                await database.write(lambda tx, name=name: users.add(tx, name, password=secret))  # type: ignore[misc]
+                await database.write(lambda tx, name=name: users.add(tx, name, password=secret))  # type: ignore[misc]  # a lambda's default
         finally:
             await database.stop()
 

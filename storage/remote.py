@@ -8,7 +8,6 @@ import base64
 import http.client
 import ssl
 import urllib.request
-from email.message import Message
 from typing import IO, NamedTuple
 from urllib.error import HTTPError, URLError
 from urllib.parse import SplitResult, urlsplit
@@ -154,10 +153,16 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follows redirects of a GET, as registries send them to where their blobs lie. A login stays at its host."""
 
     def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
     ) -> urllib.request.Request | None:
         """Return the request that follows; what was told to one host is told to the same host only."""
-        following = super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
+        following = super().redirect_request(req, fp, code, msg, headers, newurl)
         authorization = req.unredirected_hdrs.get("Authorization")
         if following is not None and authorization and _origin(req.full_url) == _origin(newurl):
             following.add_unredirected_header("Authorization", authorization)

@@ -296,7 +296,7 @@ class Bucket:
             _unhindered(
                 lambda: self._client.complete_multipart_upload(
                     **self._named(upload),
-                    MultipartUpload={"Parts": listed},  # type: ignore[typeddict-item]
+                    MultipartUpload={"Parts": listed},  # type: ignore[typeddict-item]  # plain dicts will do
                     **(_OF_THE_WHOLE if self._checksums else {}),
                 )
             )

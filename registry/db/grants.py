@@ -261,7 +261,7 @@ async def remove_tag_rule(transaction: Transaction, project_id: int, rule_id: in
 
 
 def _given(row: tuple[object, ...]) -> Given:
-    given = Given(*row)  # type: ignore[arg-type]
+    given = Given(*row)  # type: ignore[arg-type]  # the columns, in this order
     return given if given.project else given._replace(project="")
 
 

@@ -197,4 +197,4 @@ async def members(reader: Reader, group: str, *, after: str, most: int) -> list[
 
 
 def _user(row: tuple[object, ...] | None) -> User | None:
-    return None if row is None else User(*row)._replace(is_admin=bool(row[5]))  # type: ignore[arg-type]
+    return None if row is None else User(*row)._replace(is_admin=bool(row[5]))  # type: ignore[arg-type]  # the columns, in this order

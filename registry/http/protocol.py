@@ -72,7 +72,7 @@ class ZeroCopyProtocol(HttpToolsProtocol):
         """Return what makes connections for one worker, all of them under these limits."""
         return functools.partial(cls, limits=limits, places=Places(limits.connections), observer=observer)
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # it is always one
         """Begin, with the time for the first request running; or be turned away, where all places are taken."""
         super().connection_made(transport)
         self._observer.connections(len(self.connections), accepted=True)
@@ -208,7 +208,7 @@ class ZeroCopyProtocol(HttpToolsProtocol):
             self.flow.hold()  # or reading on would let the requests that wait grow without bound
             self.pipeline.appendleft((self.cycle, self.app))  # type: ignore[arg-type]  # our cycle is in its place
 
-    def _start_asgi_task(self, cycle: Cycle, app: Application) -> None:  # type: ignore[override]
+    def _start_asgi_task(self, cycle: Cycle, app: Application) -> None:  # type: ignore[override]  # our cycle and application
         self._running = cycle
         token = self._observer.begin(cycle)
         self._task = task = eager.start(self.loop, cycle.run(app))

@@ -10,7 +10,7 @@ from typing import Literal
 
 import uvicorn
 import uvicorn.lifespan.on  # uvicorn and uvloop import these when they start: better once, in the supervisor
-import uvloop  # noqa: F401
+import uvloop  # noqa: F401 - imported for the workers, as above
 from starlette.types import ASGIApp
 
 from registry.http.limits import Limits

@@ -5,6 +5,7 @@ What is expected is written down here in words. An operation without a row fails
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 import pytest
@@ -307,8 +308,8 @@ def test_a_project_that_is_not_there_looks_like_one_that_is_a_secret(callers: Ca
         answers = []
         for name in ("other", "missing"):
             where, body = ROWS[method, path].prepare(callers["root"], "viewer")
-            content = {} if body is None else {"json": body}
-            answer = callers["viewer"].request(method, where.replace(TEAM, f"/projects/{name}"), **content)  # type: ignore[arg-type]
+            content: dict[str, Any] = {} if body is None else {"json": body}
+            answer = callers["viewer"].request(method, where.replace(TEAM, f"/projects/{name}"), **content)
             answers.append((answer.status_code, answer.text.replace(name, "NAME")))
         assert answers[0] == answers[1]
         assert answers[0][0] == 404

@@ -42,7 +42,7 @@ def understood(arguments: list[str]) -> None:
     if arguments[:1] and arguments[0] in COMMANDS:
         found, arguments = command(arguments[0]), arguments[1:]
     while arguments and arguments[0] in getattr(found, "commands", ()):
-        found, arguments = found.commands[arguments[0]], arguments[1:]  # type: ignore[attr-defined]
+        found, arguments = found.commands[arguments[0]], arguments[1:]  # type: ignore[attr-defined]  # a group has them
     if arguments != ["--help"]:
         found.make_context("stowage", list(arguments))
 

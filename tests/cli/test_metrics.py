@@ -105,13 +105,13 @@ def test_a_reload_sets_nothing_back_though_old_workers_and_new_ones_count_at_onc
     for turn in range(1, 4):
         before = children(server.pid)
         os.kill(server.pid, signal.SIGHUP)
-        eventually(lambda turn=turn: server.log_tail().count("reloaded") == turn, PATIENCE)  # type: ignore[misc]
-        eventually(lambda before=before: not set(before) & set(children(server.pid)), PATIENCE)  # type: ignore[misc]
+        eventually(lambda turn=turn: server.log_tail().count("reloaded") == turn, PATIENCE)  # type: ignore[misc]  # a lambda's default
+        eventually(lambda before=before: not set(before) & set(children(server.pid)), PATIENCE)  # type: ignore[misc]  # a lambda's default
         assert supports(server) == known
         with httpx.Client(base_url=server.url, trust_env=False) as client:
             assert client.get("/v2/").status_code == 200
         known += 1
-        eventually(lambda known=known: supports(server) == known)  # type: ignore[misc]
+        eventually(lambda known=known: supports(server) == known)  # type: ignore[misc]  # a lambda's default
 
 
 def test_what_is_told_of_requests(fresh_server: ServerFactory, connect: Connect) -> None:

@@ -254,7 +254,7 @@ def test_a_reload_refuses_what_is_wrong_and_names_what_needs_a_restart(
         configuration.write_text(content)
         os.kill(server.pid, signal.SIGHUP)
         pattern = re.compile(f"reload refused.*{re.escape(named)}")
-        eventually(lambda line=pattern: bool(line.search(server.log_tail())), PATIENCE)  # type: ignore[misc]
+        eventually(lambda line=pattern: bool(line.search(server.log_tail())), PATIENCE)  # type: ignore[misc]  # a lambda's default
     assert server.log_tail().count("reload refused") == 3
     assert children(server.pid) == workers
     assert location_of_upload(server, repository).startswith("https://before.example.org/")

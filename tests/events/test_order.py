@@ -67,7 +67,7 @@ class Writing:
         chance = random.Random(number)
         for _ in range(EACH):
             name = chance.choice(REPOSITORIES)
-            written = await database.write(lambda tx, name=name: self._change(tx, name, chance))  # type: ignore[misc]
+            written = await database.write(lambda tx, name=name: self._change(tx, name, chance))  # type: ignore[misc]  # a lambda's default
             self.committed.append((name, written))
             await asyncio.sleep(chance.uniform(0, 0.02))
 
@@ -131,7 +131,7 @@ async def test_a_reader_sees_every_event_once_and_in_order(place: Place) -> None
 async def record(database: Database, *names: str) -> None:
     for name in names:
         repository = RepositoryName(name)
-        await database.write(lambda tx, repository=repository: outbox.record(tx, repository, "push", "{}"))  # type: ignore[misc]
+        await database.write(lambda tx, repository=repository: outbox.record(tx, repository, "push", "{}"))  # type: ignore[misc]  # a lambda's default
 
 
 async def placed(database: Database, number: int) -> None:

@@ -42,9 +42,9 @@ def test_whoever_follows_a_server_that_is_killed_again_and_again_misses_nothing(
     with Follower(lambda: new_client(server)) as follower:
         pushing.start()
         for turn in range(3):
-            eventually(lambda turn=turn: follower.returns >= turn, 60)  # type: ignore[misc]
+            eventually(lambda turn=turn: follower.returns >= turn, 60)  # type: ignore[misc]  # a lambda's default
             before = len(follower.heard)
-            eventually(lambda before=before: len(follower.heard) > before + 10, 60)  # type: ignore[misc]
+            eventually(lambda before=before: len(follower.heard) > before + 10, 60)  # type: ignore[misc]  # a lambda's default
             server.kill()
             server.start()
         stopping.set()
@@ -212,7 +212,7 @@ def test_where_a_blob_was_mounted_from_those_see_who_may_pull_there(asked: Serve
     asking_for = {"after": cursor, "action": "mount"}
     for who, source in ((ADMIN, "secret/app"), (ALICE, None)):
         with asking(asked, who) as client:
-            eventually(lambda client=client: client.get(LISTED, params=asking_for).json()["items"] != [], 10)  # type: ignore[misc]
+            eventually(lambda client=client: client.get(LISTED, params=asking_for).json()["items"] != [], 10)  # type: ignore[misc]  # a lambda's default
             [listed] = client.get(LISTED, params=asking_for).json()["items"]
             [_, heard] = until(client, lambda _: False, **asking_for, seconds="0")
         assert listed["source"] == source

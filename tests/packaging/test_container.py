@@ -147,7 +147,7 @@ def test_its_health_follows_the_configuration(images: Images, certificate: Certi
     options = ("--volume", f"{tmp_path}:/etc/stowage:ro", "--env", "STOWAGE_CONFIG=/etc/stowage/stowage.yaml")
     with (
         images.start(*STRICT, *options, "--env", "STOWAGE_HTTP__HOST=127.0.0.1") as container,
-        httpx.Client(base_url=f"https://127.0.0.1:{port}", trust_env=False, verify=False) as client,  # noqa: S501
+        httpx.Client(base_url=f"https://127.0.0.1:{port}", trust_env=False, verify=False) as client,  # noqa: S501 - a certificate made for this test
     ):
         wait_until_ready(container, client)
         assert container.is_healthy()

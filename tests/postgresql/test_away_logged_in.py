@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 import pytest
@@ -123,6 +124,6 @@ def test_nobody_who_is_logged_in_is_told_to_log_in(own_cluster: Cluster, person:
     with asking(person.server, bearer=person.token) as client:
         content = random_bytes(5000)
         path = f"/v2/{REPOSITORY}/blobs/uploads/"
-        push = {"params": {"digest": digest_of(content)}, "content": content}
+        push: dict[str, Any] = {"params": {"digest": digest_of(content)}, "content": content}
         # Another worker may meet a connection once more that was cut off meanwhile.
-        eventually(lambda: client.post(path, **push).status_code == 201, PATIENCE)  # type: ignore[arg-type]
+        eventually(lambda: client.post(path, **push).status_code == 201, PATIENCE)

@@ -12,7 +12,7 @@ from tests.support.certificates import Certificate
 from tests.support.pages import Asked, Page, Pages
 
 AUDIENCE = "registry.test"
-KUBERNETES = {
+KUBERNETES: dict[str, Any] = {
     "sub": "system:serviceaccount:ci:runner",
     "kubernetes.io": {
         "namespace": "ci",

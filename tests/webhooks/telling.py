@@ -86,7 +86,7 @@ class Telling:
         leased.start()
         try:
             for one in configured:
-                await self.until(lambda name=one.name: self.find(name))  # type: ignore[misc]
+                await self.until(lambda name=one.name: self.find(name))  # type: ignore[misc]  # a lambda's default
             yield
         finally:
             await leased.stop()

@@ -51,7 +51,7 @@ class Pusher(threading.Thread):
                 self._until_it_works(lambda: push_blob(client, self.repository, b"content"))
                 while not self.leave.is_set():
                     tag = f"t{len(self.tags):05}"
-                    self._until_it_works(lambda tag=tag: self._push(client, tag))  # type: ignore[misc]
+                    self._until_it_works(lambda tag=tag: self._push(client, tag))  # type: ignore[misc]  # a lambda's default
                     self.tags.append(tag)
                     self.leave.wait(0.2)
         except Exception as error:  # noqa: BLE001 - handed to the test
@@ -139,7 +139,7 @@ def run(receiver: Receiver, pushers: list[Pusher], servers: list[Server], chance
         end, kills = time.monotonic() + SECONDS, 0
         while (time.monotonic() < end or kills < KILLS) and not any(pusher.fault for pusher in pushers):
             told = len(receiver.received) + chance.randint(1, 40)
-            receiver.wait_for(lambda told=told: len(receiver.received) >= told)  # type: ignore[misc]
+            receiver.wait_for(lambda told=told: len(receiver.received) >= told)  # type: ignore[misc]  # a lambda's default
             time.sleep(chance.uniform(0, 0.7))
             victim = chance.choice(servers)
             if chance.random() < 0.3:

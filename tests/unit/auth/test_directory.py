@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -172,10 +173,10 @@ async def test_a_directory_that_is_away_is_not_a_wrong_password(searching: Direc
     ],
 )
 async def test_a_directory_that_does_not_let_the_registry_look_is_away(
-    searching: Directory, wrong: dict[str, str], caplog: pytest.LogCaptureFixture
+    searching: Directory, wrong: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     try:
-        found = await check(replace(searching, **wrong), "alice", "wonderland")  # type: ignore[arg-type]
+        found = await check(replace(searching, **wrong), "alice", "wonderland")
     except SourceUnavailable:
         assert "the directory can't be asked" in caplog.text
         assert READER_PASSWORD not in caplog.text

@@ -38,7 +38,7 @@ async def test_a_token_of_a_pod_is_the_service_account_that_a_rule_says() -> Non
         trust = Trust([trusting(issuer, Rule(others, "prod", "deployer"), Rule(POD, "team", "builder"))])
         found = await trust.verify(issuer.token())
         assert (found.subject, found.scopes, found.credential) == ("serviceaccount:team/builder", None, "")
-        elsewhere = {"kubernetes.io": {**KUBERNETES["kubernetes.io"], "namespace": "ci-2"}}  # type: ignore[dict-item]
+        elsewhere = {"kubernetes.io": {**KUBERNETES["kubernetes.io"], "namespace": "ci-2"}}
         with pytest.raises(TokenInvalid, match="no rule of the trusted issuer cluster"):
             await trust.verify(issuer.token(**elsewhere))
 

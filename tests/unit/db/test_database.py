@@ -61,7 +61,7 @@ async def test_a_broken_constraint_undoes_its_own_transaction_only(database: Dat
 async def test_names_sort_by_their_bytes(database: Database) -> None:
     names = [RepositoryName(one) for one in ("a-b", "a/b", "a0", "a_b", "ab", "b")]
     for one in reversed(names):
-        await database.write(lambda tx, one=one: repositories.find_or_create(tx, one))  # type: ignore[misc]
+        await database.write(lambda tx, one=one: repositories.find_or_create(tx, one))  # type: ignore[misc]  # a lambda's default
     assert await repositories.page(database, after="", limit=9) == sorted(names) == names
 
 
@@ -100,7 +100,7 @@ async def test_where_a_generation_is_told_every_commit_is_another(place: Place, 
     await other.start()
     seen = {database.generation()}
     for number, writer in enumerate((database, other, database)):
-        await writer.write(lambda tx, number=number: repositories.find_or_create(tx, name(number)))  # type: ignore[misc]
+        await writer.write(lambda tx, number=number: repositories.find_or_create(tx, name(number)))  # type: ignore[misc]  # a lambda's default
         assert database.generation() == other.generation()
         seen.add(database.generation())
     assert len(seen) == 4 or seen == {None}

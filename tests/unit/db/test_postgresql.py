@@ -74,7 +74,7 @@ async def test_who_is_cancelled_takes_no_connection_along(database: PostgresData
 
 async def test_a_deadlock_is_none_for_who_waits_for_it(database: PostgresDatabase) -> None:
     for one in ("a", "b"):
-        await database.write(lambda tx, one=one: repositories.find_or_create(tx, name(one)))  # type: ignore[misc]
+        await database.write(lambda tx, one=one: repositories.find_or_create(tx, name(one)))  # type: ignore[misc]  # a lambda's default
     runs = []
 
     async def lock(first: str, second: str) -> str:

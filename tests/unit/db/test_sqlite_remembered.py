@@ -35,7 +35,7 @@ raw = sqlite3.connect(sys.argv[1], isolation_level=None)
 for line in sys.stdin:
     raw.execute("INSERT INTO maintenance VALUES (1, ?, 'x', 1) ON CONFLICT (id) DO UPDATE SET since = excluded.since", (int(line),))
     print(line.strip(), flush=True)
-"""  # noqa: E501
+"""  # noqa: E501 - a statement to a line
 
 
 @pytest.fixture

@@ -352,7 +352,7 @@ def test_many_downloads_share_the_server(served: Process) -> None:
     steps: list[Callable[[], bool]] = []
     for number, connection in enumerate(connections):
         connection.ask(f"/file/content?offset={number}&count={MIB}")
-        steps.append(lambda at=number, one=connection: one.answer().body == CONTENT[at : at + MIB])  # type: ignore[misc]
+        steps.append(lambda at=number, one=connection: one.answer().body == CONTENT[at : at + MIB])  # type: ignore[misc]  # a lambda's default
     assert all(step() for step in steps)
     for connection in connections:
         connection.close()

@@ -22,7 +22,7 @@ from auth.secret_tokens import digest_of
 from auth.sources import PasswordSource
 from registry.db import audit, authority, credentials, users
 from registry.db.audit import Filter
-from registry.db.connection import Database
+from registry.db.connection import Database, Transaction
 from registry.db.credentials import Kind
 from registry.db.sqlite import SqliteDatabase
 from registry.http.rates import Rates
@@ -173,7 +173,7 @@ async def test_groups_that_the_provider_says_no_more_are_left(database: Database
 
 async def test_a_name_that_is_taken_is_refused(database: Database, provider: Provider) -> None:
     for source, subject in (("local", None), ("ldap", "1"), ("oidc", f"{provider.url}#somebody-else")):
-        await database.write(lambda tx, source=source, subject=subject: _make(tx, source, subject))  # type: ignore[misc]
+        await database.write(lambda tx, source=source, subject=subject: _make(tx, source, subject))  # type: ignore[misc]  # a lambda's default
         async with registry(database, configured(provider)) as browser:
             page = await log_in(browser, provider, "alice")
         assert page.status_code == 403
@@ -184,11 +184,11 @@ async def test_a_name_that_is_taken_is_refused(database: Database, provider: Pro
         assert await users.groups(database, user.id) == []
 
 
-async def _make(transaction: object, source: str, subject: str | None) -> None:
-    found = await users.find(transaction, "alice")  # type: ignore[arg-type]
+async def _make(transaction: Transaction, source: str, subject: str | None) -> None:
+    found = await users.find(transaction, "alice")
     if found is not None:
-        await users.remove(transaction, found.id)  # type: ignore[arg-type]
-    await users.add(transaction, "alice", source=source, subject=subject, password="x")  # type: ignore[arg-type]
+        await users.remove(transaction, found.id)
+    await users.add(transaction, "alice", source=source, subject=subject, password="x")
 
 
 async def test_who_is_disabled_gets_no_token(database: Database, provider: Provider) -> None:
@@ -313,7 +313,7 @@ async def test_a_login_that_takes_too_long_begins_anew(sqlite: Database, provide
 async def test_a_cookie_that_was_made_up_is_none(sqlite: Database, provider: Provider, cookie: str) -> None:
     async with registry(sqlite, configured(provider)) as browser:
         header = {"cookie": f"stowage-login={cookie}".encode("latin-1")}
-        page = await browser.get("/auth/callback?code=a&state=b", headers=header)  # type: ignore[arg-type]
+        page = await browser.get("/auth/callback?code=a&state=b", headers=header)  # type: ignore[arg-type]  # bytes do too
     assert page.status_code == 400
 
 

@@ -85,9 +85,9 @@ class Tagged:
         """Outcome, principal and detail of what the audit log has of runs."""
         return await self.database.all(_RUNS_TOLD, action="retention.run")
 
-    async def policy(self, name: str, *rules: object, project: str = "", schedule: str = "") -> Policy:
+    async def policy(self, name: str, *rules: Mapping[str, Any], project: str = "", schedule: str = "") -> Policy:
         """Make a policy, and return it."""
-        await self.policies.add(project, name, rules=list(rules), schedule=schedule, actor=BY)  # type: ignore[arg-type]
+        await self.policies.add(project, name, rules=list(rules), schedule=schedule, actor=BY)
         return await find_policy(self.database, project, name)
 
 
@@ -98,7 +98,7 @@ async def anybody(transaction: Transaction) -> None:
 async def aged(tagged: Tagged, *names: str, days: float = 2) -> None:
     """Make tags older."""
     for name in names:
-        await tagged.database.write(lambda tx, name=name: tx.run(_AGE, tag=name, age=int(days * DAY)))  # type: ignore[misc]
+        await tagged.database.write(lambda tx, name=name: tx.run(_AGE, tag=name, age=int(days * DAY)))  # type: ignore[misc]  # a lambda's default
 
 
 def interrupted(tagged: Tagged, number: int, meanwhile: Callable[[], Awaitable[object]]) -> Retention:

@@ -56,7 +56,7 @@ async def test_one_object_that_can_not_be_deleted_does_not_keep_the_others(regis
             await _fails(key)
         await delete(registry.driver, key)
 
-    registry.driver.delete = fails_once  # type: ignore[method-assign]
+    registry.driver.delete = fails_once  # type: ignore[method-assign]  # the store is away for one
     with pytest.raises(StorageUnavailable):
         await registry.collect()
     assert await registry.objects() == {bad}

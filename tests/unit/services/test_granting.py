@@ -283,7 +283,7 @@ async def test_of_two_who_push_to_a_new_project_at_once_one_gets_it(people: Peop
 
 async def made(people: People, *names: str) -> None:
     for name in names:
-        await people.database.write(lambda tx, name=name: repositories.find_or_create(tx, RepositoryName(name)))  # type: ignore[misc]
+        await people.database.write(lambda tx, name=name: repositories.find_or_create(tx, RepositoryName(name)))  # type: ignore[misc]  # a lambda's default
 
 
 async def listed(people: People, principal: Principal, size: int) -> list[str]:

@@ -1,6 +1,7 @@
 """Labels that give tags an end, on both databases."""
 
 import json
+from collections.abc import AsyncIterator
 
 import pytest
 from sqlalchemy import select, update
@@ -47,10 +48,10 @@ async def left(tagged: Tagged, tag: str) -> int | None:
 async def push_config(tagged: Tagged, config: bytes) -> None:
     digest = digest_bytes(config)
 
-    async def one() -> object:
+    async def one() -> AsyncIterator[bytes]:
         yield config
 
-    await tagged.uploads.push_whole(APP, digest, Chunk(one()), actor=BY)  # type: ignore[arg-type]
+    await tagged.uploads.push_whole(APP, digest, Chunk(one()), actor=BY)
 
 
 def config_of(value: str | None, **more: object) -> bytes:

@@ -125,7 +125,7 @@ async def test_no_policy_waits_for_what_a_clock_that_was_ahead_said(tagged: Tagg
     assert right.due_at is not None
     late = right.due_at + 365 * DAY
     for one in (right, off):
-        await tagged.database.write(lambda tx, one=one: retention.put_off(tx, one, late))  # type: ignore[misc]
+        await tagged.database.write(lambda tx, one=one: retention.put_off(tx, one, late))  # type: ignore[misc]  # a lambda's default
     await tagged.policies.change("", "off", is_enabled=False, actor=BY)
     await JobRunner(tagged.database, [retain(tagged.database, tagged.retention)], owner="here").run_due()
     due = (await find_policy(tagged.database, "", "daily")).due_at
@@ -140,7 +140,7 @@ async def test_a_policy_that_can_not_run_is_in_nobodys_way(tagged: Tagged, monke
         await tagged.policy(name, ALL, schedule="@daily")
     await tagged.database.write(lambda tx: tx.run(_SPOIL, policy="broken", rules=WRONG, schedule="0 0 30 2 *"))
     for one in await retention.page(tagged.database, 0, after="", limit=10):
-        await tagged.database.write(lambda tx, one=one: retention.put_off(tx, one, 1))  # type: ignore[misc]
+        await tagged.database.write(lambda tx, one=one: retention.put_off(tx, one, 1))  # type: ignore[misc]  # a lambda's default
     run = Retention.run
 
     async def failing(self: Retention, policy: retention.Policy, *check: Any, **how: Any) -> retention.Run:
@@ -231,7 +231,7 @@ async def test_policies_are_run_when_they_are_due_by_one_at_a_time(tagged: Tagge
     assert policy.due_at is not None
     assert not await retention.due(tagged.database)
     for one in await retention.page(tagged.database, 0, after="", limit=10):
-        await tagged.database.write(lambda tx, one=one: retention.put_off(tx, one, 1 if one.schedule else None))  # type: ignore[misc]
+        await tagged.database.write(lambda tx, one=one: retention.put_off(tx, one, 1 if one.schedule else None))  # type: ignore[misc]  # a lambda's default
     await tagged.database.write(lambda tx: retention.put_off(tx, policy, 2))
     assert [one.name for one in in_order(await retention.due(tagged.database))] == ["aging", "counting"]
     generation = await tagged.database.write(lambda tx: jobs.take_anyway(tx, NAME, owner="x", lease_s=LEASE_S))
