@@ -36,7 +36,7 @@ class Peer(Server):
         self.host, self.port = urlsplit(url).hostname or self.host, urlsplit(url).port or 80
         self._command = command
 
-    def start(self, *, ready_within: float = 30.0) -> None:
+    def start(self, *, ready_within: float = 120.0) -> None:
         """Start it and wait until GET /v2/ answers 200. Raises ServerError."""
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(self._command, stdout=log, stderr=log, start_new_session=True)

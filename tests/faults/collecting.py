@@ -4,6 +4,7 @@ import random
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 import httpx
 
@@ -16,6 +17,10 @@ CONTENTS = [random.Random(number).randbytes(size) for number, size in enumerate(
 _IMAGES = 3
 
 
+class TooSlow(Exception):
+    """An upload ended before its client went on with it, which stood still for so long."""
+
+
 class Collected(threading.Thread):
     """Pushes images of `CONTENTS` to a repository of its own, pulls and deletes them, until told to leave.
 
@@ -23,6 +28,7 @@ class Collected(threading.Thread):
         servers: which share their data; any may be away for a while.
         others: repositories to mount from.
         hold_s: how long what it was told exists is there for sure.
+        expire_s: how long an upload may lie.
 
     Attributes:
         images: digests of manifests that were acknowledged, with the contents of each.
@@ -30,7 +36,16 @@ class Collected(threading.Thread):
         done: how many images were pushed, pulled whole, and deleted.
     """
 
-    def __init__(self, servers: Sequence[Server], name: str, others: Sequence[str], hold_s: float, seed: str) -> None:
+    def __init__(
+        self,
+        servers: Sequence[Server],
+        name: str,
+        others: Sequence[str],
+        seed: str,
+        *,
+        hold_s: float,
+        expire_s: float,
+    ) -> None:
         super().__init__(name=name, daemon=True)
         self.images: dict[str, list[bytes]] = {}
         self.faults: list[str] = []
@@ -39,6 +54,7 @@ class Collected(threading.Thread):
         self._servers = servers
         self._others = others
         self._hold_s = hold_s
+        self._expire_s = expire_s
         self._random = random.Random(f"{seed}-{name}")
 
     def run(self) -> None:
@@ -46,7 +62,8 @@ class Collected(threading.Thread):
             with new_client(self._random.choice(self._servers)) as client:
                 try:
                     for _ in range(20):
-                        self._do(client)
+                        with suppress(TooSlow):
+                            self._do(client)
                 except httpx.TransportError:
                     time.sleep(0.1)  # it was killed
                 except Exception as error:  # noqa: BLE001 - handed to the test
@@ -98,11 +115,14 @@ class Collected(threading.Thread):
 
     def _upload(self, client: httpx.Client, content: bytes) -> None:
         target, digest = f"/v2/{self.name}/blobs/uploads/", digest_of(content)
+        began = time.monotonic()
         if self._random.random() < 0.5:
             answer = client.post(target, params={"digest": digest}, content=content)
         else:
             location = client.post(target).headers["location"]
             answer = client.put(with_digest(location, digest), content=content)
+        if answer.status_code == 404 and time.monotonic() - began >= self._expire_s:
+            raise TooSlow
         if answer.status_code != 201:
             self.faults.append(f"upload: {answer.status_code} {answer.text}")
 

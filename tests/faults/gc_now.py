@@ -22,8 +22,8 @@ SOON = {
     "STOWAGE_UPLOADS__EXPIRE": "1s",
 }
 """Settings with which all is collected soon. The hold is short, or nothing would be collected meanwhile; a client
-that is slower to push an image may have to begin anew."""
-HOLD_S = 2
+that is slower to push an image may have to begin anew; so may one that lets an upload lie."""
+HOLD_S, EXPIRE_S = 2, 1
 _EMPTY = ("repositories", "blobs", "links", "manifests", "tags", "tag_history", "candidates", "doomed")
 
 
@@ -53,7 +53,7 @@ class Collection(threading.Thread):
     def run(self) -> None:
         while not self.leave.is_set():
             self._process = collecting(self._server)
-            told, said = self._process.communicate(timeout=120)
+            told, said = self._process.communicate(timeout=300)
             if self._process.returncode == 0:
                 self.ended += 1
                 self.deleted += json.loads(told)["blobs"]
@@ -85,10 +85,10 @@ def delete_everything(client: httpx.Client, names: list[str]) -> None:
 def collect_all(server: Server) -> None:
     """Collect until holds have ended, with what the killed left in uploads out of the way."""
     server.sql("DELETE FROM upload_sessions")
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while time.monotonic() < end:
         process = collecting(server)
-        said = process.communicate(timeout=120)
+        said = process.communicate(timeout=300)
         assert process.returncode == 0, said
         if server.sql("SELECT count(*) FROM candidates") == [("0",)]:
             return

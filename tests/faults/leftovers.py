@@ -18,7 +18,7 @@ def leftovers(server: Server) -> list[str]:
     server.stop()
     _age(server)
     server.start()
-    eventually(lambda: {name for (name,) in server.sql("SELECT name FROM jobs WHERE due_at > 0")} >= _JOBS, 60)
+    eventually(lambda: {name for (name,) in server.sql("SELECT name FROM jobs WHERE due_at > 0")} >= _JOBS, 180)
     # A bucket is tidied up after the rows.
     with suppress(AssertionError):
         eventually(lambda: not server.stored.uploads(), 20)

@@ -79,7 +79,7 @@ def test_abandoned_sessions_cost_nothing_but_their_rows(fresh_server: ServerFact
     assert client.get("/v2/").status_code == 200
     # A database and a store that are servers have connections that are kept; each of 400 chunks was cut off.
     kept = 80 if server.backend() else 4
-    eventually(lambda: descriptors(server) <= files + kept, seconds=20)
+    eventually(lambda: descriptors(server) <= files + kept, seconds=60)
     assert memory(server) - held < MEMORY_GROWTH
     assert_sessions_go_on(client, begun)
     expire_all(server, client, begun)

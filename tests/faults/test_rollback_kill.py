@@ -29,7 +29,7 @@ def run(place: Place, number: int, *arguments: str) -> int:
         cwd=ROOT,
         env={**os.environ, "STOWAGE_DATABASE__URL": url},
         capture_output=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert done.returncode in {0, -signal.SIGKILL}, done.stderr

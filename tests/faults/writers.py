@@ -88,18 +88,23 @@ class Writer(threading.Thread):
     def run(self) -> None:
         """Write until the server is gone, or until told to leave."""
         with self._make_client() as client:
-            while not self.leave.is_set():
-                doing = self._random.choice(self._doings)
-                try:
-                    doing(client)
-                    self.acknowledged += 1
-                except httpx.TransportError:
-                    return  # the crash
-                except BaseException as error:  # noqa: BLE001 - handed to the test, which raises it
-                    if not self._lenient:
-                        self.failure = error
-                        return
-                    self._doings = [other for other in self._doings if other != doing] or [self._push_loose]
+            while not self.leave.is_set() and self.goes_on(client):
+                pass
+
+    def goes_on(self, client: httpx.Client) -> bool:
+        """Do one thing, and return whether there may be another."""
+        doing = self._random.choice(self._doings)
+        try:
+            doing(client)
+            self.acknowledged += 1
+        except httpx.TransportError:
+            return False  # the crash
+        except BaseException as error:  # noqa: BLE001 - handed to the test, which raises it
+            if not self._lenient:
+                self.failure = error
+                return False
+            self._doings = [other for other in self._doings if other != doing] or [self._push_loose]
+        return True
 
     def _push_loose(self, client: httpx.Client) -> None:
         """Push a blob that no manifest refers to yet; some are pushed by everybody."""

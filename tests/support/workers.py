@@ -21,6 +21,11 @@ def alive(pid: int) -> bool:
     return bool(fields) and fields[0] != "Z"
 
 
+def stopped(pid: int) -> bool:
+    """Whether the process stands still, with all its threads, since it was told to (SIGSTOP)."""
+    return {fields[0] for task in Path(f"/proc/{pid}/task").glob("*") if (fields := _stat(task))} == {"T"}
+
+
 def group_is_gone(leader: int) -> bool:
     """Whether all processes of a group have ended, with all their threads: these have its sockets until then."""
     for process in Path("/proc").glob("[0-9]*"):
