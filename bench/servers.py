@@ -16,7 +16,7 @@ from typing import ClassVar
 from registry import __version__
 
 _TICK = os.sysconf("SC_CLK_TCK")
-_START_SECONDS = 30
+_START_SECONDS = 120
 _END_SECONDS = 40
 # distribution's own config-example.yml, but for authentication, the folder and the address; deletion switched on, as
 # it is in Stowage. The levels of logging are the defaults.

@@ -14,6 +14,7 @@ import yaml
 
 from bench.servers import Distribution, DockerRegistry
 from tests.support.people import ADMIN, People, settings_for
+from tests.support.ports import free_port
 from tests.support.server import ROOT, Server, ServerFactory
 
 DEBIAN = {
@@ -115,7 +116,7 @@ class Process:
         )
 
     def wait(self) -> Run:
-        output, _ = self._process.communicate(timeout=200)
+        output, _ = self._process.communicate(timeout=600)
         return Run(self._process.returncode, output, self._folder)
 
     def end(self) -> None:
@@ -134,6 +135,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Run]]:
         urls = {"stowage": stowage.url}
         for name, peer in peers.items():
             stack.callback(peer.stop)
+            peer.port = free_port()  # its own is one that the kernel may give to a connection before it listens
             peer.start()
             urls[name] = f"http://127.0.0.1:{peer.port}"
         guarded = stack.enter_context(Server(folder / "login", settings_for({})))

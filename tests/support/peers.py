@@ -11,6 +11,7 @@ from bench.on_s3 import DistributionOnS3, DockerRegistryOnS3
 from bench.servers import PEERS, Server
 from tests.factories import PushedImage, digest_of, new_image
 from tests.support.images import EVERY_MANIFEST, OCI_MANIFEST
+from tests.support.ports import free_port
 from tests.support.s3 import BUCKET, S3Server
 
 _ON_S3 = {"distribution": DistributionOnS3, "docker-registry": DockerRegistryOnS3}
@@ -35,8 +36,9 @@ class Peer:
         else:
             self._server = _ON_S3[kind](store, folder)
             self.root = store.data / BUCKET / folder.name
+        self._server.port = free_port()  # its own is one that the kernel may give to a connection before it listens
         self.address = f"127.0.0.1:{self._server.port}"
-        self.client = httpx.Client(base_url=f"http://{self.address}", trust_env=False, timeout=30)
+        self.client = httpx.Client(base_url=f"http://{self.address}", trust_env=False, timeout=120)
 
     def __enter__(self) -> Self:
         self._server.start()
