@@ -20,7 +20,7 @@ from tests.support.scrape import Scrape
 from tests.support.served import eventually
 from tests.support.server import ROOT, Connect, Server, ServerFactory, new_client
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 BY_HAND = {"STOWAGE_BACKUP__ENABLED": "false"}
 """The server makes no copies at moments of its own."""
 
@@ -77,7 +77,7 @@ def test_the_server_makes_copies_by_itself_and_tells_how_that_went(
     server.stop()
     seen = []
     for _ in range(2):
-        server.sql("UPDATE jobs SET due_at = 0 WHERE name = 'backup'")
+        server.sql("UPDATE jobs SET due_at = 0, lease_until = 0 WHERE name = 'backup'")
         server.start()
         eventually(
             lambda: Scrape.of(server.url).value("job_last_success_timestamp_seconds", name="backup") > 0, PATIENCE
@@ -101,10 +101,10 @@ def test_what_fails_is_told_and_harms_nothing(fresh_server: ServerFactory, conne
     content = json.loads(stowage("check", *data, "--port", str(server.port), "--json").stdout)
     assert "BackupFailed" in {problem["reason"] for problem in content["problems"]}
     server.stop()
-    server.sql("UPDATE jobs SET due_at = 0 WHERE name = 'backup'")
+    server.sql("UPDATE jobs SET due_at = 0, lease_until = 0 WHERE name = 'backup'")
     again = fresh_server(*data)
-    eventually(lambda: Scrape.of(again.url).value("job_failures_total", name="backup") == 1, PATIENCE)
-    assert "job backup is tried again later: " in again.log_tail()
+    eventually(lambda: Scrape.of(again.url).value("job_failures_total", name="backup") >= 1, PATIENCE)
+    eventually(lambda: "job backup is tried again later: " in again.log_tail())
     assert pulled(connect(again)).keys() == {f"{repository}:t"}
     again.stop()
     in_the_way.unlink()
@@ -152,28 +152,20 @@ def test_one_that_is_killed_leaves_nothing_that_stays(
 ) -> None:
     server = fresh_server(**BY_HAND)
     push_image(connect(server), repository, tag="t")
-    server.sql(  # so that it takes long enough to be killed in the middle
+    server.sql(  # so that there is a middle in which it is killed
         "CREATE TABLE large AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 25000) "
         "SELECT i, randomblob(1000) AS content FROM n"
     )
     data = ("--data", str(server.data))
-    command = [sys.executable, "-m", "registry", "backup", *data]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as first:
-        eventually(lambda: any(size(server.data / name) > 2**20 for name in beside(server)), PATIENCE)
-        first.send_signal(signal.SIGKILL)
+    command = [sys.executable, "-m", "tests.backup.killed", "backup", *data]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
     assert beside(server) != []
     assert server.sql("SELECT count(*) FROM backups WHERE size IS NULL") == [("1",)]
     made = json.loads(printed("backup", "--json", *data))
     assert beside(server) == []
     assert attic(server) == [made["name"], f"{made['name']}.json"]
     assert server.sql("SELECT name FROM backups") == [(made["name"],)]
-
-
-def size(file: Path) -> int:
-    try:
-        return file.stat().st_size
-    except FileNotFoundError:
-        return 0
 
 
 def test_copies_elsewhere_marks_and_the_list(
@@ -228,7 +220,7 @@ def test_without_a_number_to_keep_there_are_no_copies(
     printed("backup", *data)
     assert "backup.keep is 0" in refused("backup", *data, STOWAGE_BACKUP__KEEP="0")
     server.stop()
-    server.sql("UPDATE jobs SET due_at = 0 WHERE name = 'backup'")
+    server.sql("UPDATE jobs SET due_at = 0, lease_until = 0 WHERE name = 'backup'")
     fresh_server(*data, STOWAGE_BACKUP__KEEP="0")
     eventually(lambda: attic(server) == [], PATIENCE)
     eventually(lambda: server.sql("SELECT count(*) FROM backups") == [("0",)], PATIENCE)

@@ -50,14 +50,14 @@ def placed(client: httpx.Client, number: int) -> str:
         cursor = str(client.get("/api/v1/events", params={"after": "newest"}).json()["cursor"])
         return cursor.endswith(f"-{number}")
 
-    eventually(are, 30)
+    eventually(are, 120)
     return cursor
 
 
 def run(name: str, *arguments: str, cluster: Cluster) -> None:
     """Run a program of PostgreSQL's against a cluster."""
     where = [f"--host={cluster.folder}", f"--port={cluster.port}", "--username=postgres"]
-    subprocess.run([program(name), *where, *arguments], check=True, capture_output=True, timeout=120)
+    subprocess.run([program(name), *where, *arguments], check=True, capture_output=True, timeout=300)
 
 
 def test_a_dump_after_a_mark_can_be_restored_whole(
@@ -129,7 +129,7 @@ def test_a_recovery_to_a_point_in_time_within_the_window(
     subprocess.run(["chown", "-R", "--reference", str(cluster.folder), str(recovered)], check=True)
     os.chmod(recovered, 0o700)
     cluster.start()
-    eventually(lambda: cluster.run("SELECT pg_is_in_recovery()") == "f", 60)
+    eventually(lambda: cluster.run("SELECT pg_is_in_recovery()") == "f", 180)
     data = ("--data", str(server.data))
     assert "begun anew" in printed("backup", "restored", "--yes", *data, **settings)
     server.start()

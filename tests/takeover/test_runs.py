@@ -1,9 +1,9 @@
 """Runs that are killed, and the end of a takeover."""
 
 import os
+import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,8 @@ from tests.takeover.conftest import Ours, findings
 _IMAGES = 150
 _IN_BUCKET = 70
 """Fewer: a dozen requests each, and several repositories at once."""
+_KILLED_AT = 4
+"""Which repository it does not come to record: each has ten images."""
 _COUNTS = "SELECT (SELECT count(*) FROM tags), (SELECT count(*) FROM manifests), (SELECT count(*) FROM blobs)"
 
 
@@ -24,15 +26,10 @@ def test_a_run_that_is_killed_goes_on_where_it_was(ours: Ours, copy: bool) -> No
     images = _IMAGES if ours.there.store is None else _IN_BUCKET
     write_storage(ours.there.root, images)
     more = ("--copy",) if copy else ()
-    command = [sys.executable, "-m", "registry", "import", *ours.between, *more]
+    command = [sys.executable, "-m", "tests.takeover.killed", str(_KILLED_AT), "import", *ours.between, *more]
     environment = {**os.environ, **ours.there.settings}
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not ours.rows("SELECT count(*) FROM tags")[0][0]:
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.002)
-    process.kill()
-    assert process.wait() == -9, "it was over too soon to be killed"
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
     (tags, _, _), *_ = ours.rows(_COUNTS)
     assert 0 < tags < images
     assert ours.rows("SELECT imported_at FROM stores") == [(None,)]
