@@ -17,7 +17,7 @@ from tests.support.served import eventually
 from tests.support.server import Server, new_client
 from tests.support.workers import children
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 REPOSITORY = f"{PROJECT}/away"
 
 
@@ -48,7 +48,7 @@ class Person:
 
 @pytest.fixture(scope="module")
 def person(own_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
-    settings = settings_for({"STOWAGE_DATABASE__URL": own_cluster.create(), "STOWAGE_DATABASE__TIMEOUT": "2s"})
+    settings = settings_for({"STOWAGE_DATABASE__URL": own_cluster.create(), "STOWAGE_DATABASE__TIMEOUT": "4s"})
     with Server(tmp_path_factory.mktemp("away"), settings, ("--workers", "2")) as server:
         people = People(server, settle_s=0)
         people.populate()

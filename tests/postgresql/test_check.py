@@ -91,7 +91,8 @@ def test_a_database_that_takes_no_writes_is_told(cluster: Cluster, url: str, tmp
         push_image(client, "read/only", "1")
         cluster.run(f"ALTER DATABASE {name_of(url)} SET default_transaction_read_only = on")
         cluster.run(
-            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name_of(url)}'", "postgres"
+            f"SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE datname = '{name_of(url)}'",
+            "postgres",
         )
         assert client.get("/v2/read/only/manifests/1").status_code == 200
         assert client.delete("/v2/read/only/manifests/1").status_code == 503

@@ -13,7 +13,7 @@ from tests.faults.writers import with_digest
 LAYERS = [random.Random(number).randbytes(size) for number, size in enumerate([700, 60_000, 300_000, 5_500_000])]
 """What all images are made of, beside a config and a layer of their own."""
 _OWN = (1000, 1000, 50_000, 200_000, 200_000, 6_000_000)
-_ATTEMPTS = 60
+_ATTEMPTS = 200
 
 
 class TryAgain(Exception):

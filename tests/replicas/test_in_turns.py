@@ -191,8 +191,9 @@ def test_of_several_that_close_a_session_at_once_one_publishes(replicas: list[ht
 
 def test_nginx_asks_every_replica(front: httpx.Client, fleet: Fleet, repository: str) -> None:
     """The tests above can fail: one client's requests, on one connection, go to all three."""
-    before = len(fleet.front.served_by())
+    path = f"/v2/{repository}/tags/list"
     for _ in range(9):
-        assert front.get(f"/v2/{repository}/tags/list").status_code == 404
-    asked = [address for address, _ in fleet.front.served_by()[before:]]
+        assert front.get(path).status_code == 404
+    eventually(lambda: len(fleet.front.served_by(path)) == 9)  # nginx writes down what it has answered already
+    asked = [address for address, _ in fleet.front.served_by(path)]
     assert {asked.count(replica.address) for replica in fleet.replicas} == {3}

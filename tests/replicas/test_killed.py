@@ -34,7 +34,7 @@ KILLS = 3
 """At least, however long they take."""
 
 
-@pytest.mark.timeout(SECONDS + 600)
+@pytest.mark.timeout(SECONDS + 900)
 @pytest.mark.parametrize("mode", ["open", "users"])
 def test_nothing_acknowledged_is_lost_and_all_of_it_can_be_given_back(tmp_path: Path, mode: str) -> None:
     """In mode users clients log in again and again meanwhile, and the project has a quota; else somebody follows."""
@@ -57,7 +57,7 @@ def test_nothing_acknowledged_is_lost_and_all_of_it_can_be_given_back(tmp_path: 
                 for pusher in pushers:
                     pusher.leave.set()
                 for pusher in pushers:
-                    pusher.join(180)
+                    pusher.join(300)
             if follower is not None:
                 heard_all(follower, pushers)
         assert [pusher.fault for pusher in pushers if pusher.fault or pusher.is_alive()] == []
@@ -78,7 +78,7 @@ def test_nothing_acknowledged_is_lost_and_all_of_it_can_be_given_back(tmp_path: 
 def heard_all(follower: Follower, pushers: list[Pusher]) -> None:
     """Wait until whoever follows has heard of all that was acknowledged: each event once, and in order."""
     wanted = {(pusher.repository, tag) for pusher in pushers for tag in pusher.images}
-    eventually(lambda: wanted <= {(one["repository"], one["tag"]) for one in tags_in(follower.heard)}, 60)
+    eventually(lambda: wanted <= {(one["repository"], one["tag"]) for one in tags_in(follower.heard)}, 180)
     assert [int(one["id"].rpartition("-")[2]) for one in follower.heard] == list(range(1, len(follower.heard) + 1))
     for pusher in pushers:
         of_one = [int(one["tag"][1:]) for one in tags_in(follower.heard) if one["repository"] == pusher.repository]
@@ -123,7 +123,7 @@ def kill_in_turns(fleet: Fleet, pushers: list[Pusher], moments: random.Random) -
     """
     end, kills = time.monotonic() + SECONDS, 0
     while not any(pusher.fault for pusher in pushers):
-        if time.monotonic() > end and kills >= KILLS and (cut_off(pushers) or time.monotonic() > end + 120):
+        if time.monotonic() > end and kills >= KILLS and (cut_off(pushers) or time.monotonic() > end + 300):
             break
         time.sleep(moments.uniform(0.2, 1.5))
         victim = moments.choice(fleet.replicas)

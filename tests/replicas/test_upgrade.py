@@ -33,7 +33,7 @@ EXPAND = f"""BEGIN;
     CREATE TABLE later (id bigint PRIMARY KEY, blob_id bigint REFERENCES blobs (id) ON DELETE CASCADE);
     CREATE INDEX ix_later ON tags (name, manifest_id);
     UPDATE alembic_version SET version_num = '{NEWER}'; COMMIT"""
-PATIENCE = 120.0
+PATIENCE = 180.0
 
 
 def test_replicas_go_on_with_the_schema_of_the_version_after_and_can_be_started_again(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ class Balancer:
         command = self._command("-g", f"{user}daemon off;")
         with (self._folder / "said").open("ab") as said:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while True:
             try:
                 httpx.get(f"{self.url}/", trust_env=False)
@@ -94,16 +94,22 @@ class Balancer:
         """Where it listens without TLS."""
         return f"http://127.0.0.1:{self.port}"
 
-    def served_by(self) -> list[tuple[str, str]]:
-        """For each request the addresses that were asked, and the statuses that they gave."""
-        log = self._folder / "access.log"
-        return re.findall(r"(127\.[\d., :]+\d) ([\d, ]+)$", log.read_text(), re.MULTILINE)
+    def served_by(self, path: str = "") -> list[tuple[str, str]]:
+        """For each request the addresses that were asked, and the statuses that they gave.
+
+        A request may be missing for a moment after its answer has come: it is written down then.
+
+        Args:
+            path: of the requests that are meant; all of them by default.
+        """
+        lines = [line for line in (self._folder / "access.log").read_text().splitlines() if f" {path}" in line]
+        return re.findall(r"(127\.[\d., :]+\d) ([\d, ]+)$", "\n".join(lines), re.MULTILINE)
 
     def _end(self) -> None:
         if self._process is not None:
             self._process.terminate()
             try:
-                self._process.wait(20)
+                self._process.wait(60)
             finally:
                 self._process.kill()
                 self._process.wait()
