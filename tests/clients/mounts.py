@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 
@@ -14,11 +15,20 @@ def mounts_below(folder: Path) -> list[Path]:
 
 
 def remove_folder(folder: Path) -> None:
-    """Unmount what is mounted in the folder and remove it, if it exists."""
-    for point in mounts_below(folder):
-        subprocess.run(["umount", "--lazy", str(point)], check=True)
-    if folder.exists():
-        shutil.rmtree(folder)
+    """Unmount what is mounted in the folder and remove it, if it exists.
+
+    An engine that was ended may have children that take a moment longer, and write or unmount meanwhile.
+    """
+    deadline = time.monotonic() + 60
+    while folder.exists():
+        for point in mounts_below(folder):
+            subprocess.run(["umount", "--lazy", str(point)], check=False)
+        try:
+            shutil.rmtree(folder)
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
 
 
 def _unescaped(path: str) -> str:

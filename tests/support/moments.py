@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 def moment() -> str:
     """Wait until a whole second is over, and return what names begin with that mean it: `at-20261101t120000z`."""
     at = math.ceil(time.time())
-    time.sleep(at + 0.01 - time.time())
+    while (left := at + 0.01 - time.time()) > 0:
+        time.sleep(left)
     return named(at)
 
 

@@ -21,6 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,7 +91,8 @@ class Forked:
     def terminate(self) -> None:
         """Send SIGTERM, if it has not ended."""
         if self.poll() is None:
-            os.kill(self.pid, signal.SIGTERM)
+            with suppress(ProcessLookupError):  # it has ended just now
+                os.kill(self.pid, signal.SIGTERM)
 
     def _end(self) -> None:
         self.returncode = os.waitstatus_to_exitcode(self._number())

@@ -65,22 +65,25 @@ def failing(
     finally:
         tracer.terminate()  # it lets go of the server and ends
         try:
-            tracer.communicate(timeout=20)
+            tracer.communicate(timeout=60)
         except subprocess.TimeoutExpired:
             tracer.kill()
             tracer.communicate()
 
 
 def _wait_until_attached(tracer: "subprocess.Popen[str]", processes: list[int]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not all(_traced(process) for process in processes):
         if tracer.poll() is not None:
             raise StraceError(f"strace ended: {tracer.communicate()[1].strip()}")
         if time.monotonic() > deadline:
-            raise StraceError("strace did not attach to the server within 20 s")
+            raise StraceError("strace did not attach to the server within 120 s")
         time.sleep(0.02)
 
 
 def _traced(process: int) -> bool:
-    statuses = [file.read_text() for file in Path(f"/proc/{process}/task").glob("*/status")]
+    try:
+        statuses = [file.read_text() for file in Path(f"/proc/{process}/task").glob("*/status")]
+    except (FileNotFoundError, ProcessLookupError):
+        return False  # a thread has ended meanwhile: look again
     return all(re.search(r"^TracerPid:\t[1-9]", status, re.MULTILINE) for status in statuses)
