@@ -25,7 +25,7 @@ def stowage(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[st
             env={**os.environ, **settings},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=240,
             check=False,
         )
     output, errors = io.StringIO(), io.StringIO()

@@ -44,7 +44,7 @@ def _running(daemon: Tool, options: list[str], folder: Path, *, greeting: str) -
     log = folder / "engine.log"
     process = daemon.start(*options, log=log)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not (folder / "s").exists() or greeting not in log.read_text(errors="replace"):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise ToolError(f"{daemon.path.name} did not start\n{log.read_text(errors='replace')[-4000:]}")
@@ -53,7 +53,7 @@ def _running(daemon: Tool, options: list[str], folder: Path, *, greeting: str) -
     finally:
         process.terminate()
         try:
-            process.wait(30)
+            process.wait(90)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

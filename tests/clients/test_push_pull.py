@@ -103,7 +103,7 @@ def test_pushes_at_once_share_layers(
         pushes.append((pushing, made, reference))
     started = [pushing.start_push(reference, tmp_path / pushing.name) for pushing, _, reference in pushes]
     for (pushing, _, _), process in zip(pushes, started, strict=True):
-        assert process.wait(120) == 0, (tmp_path / pushing.name).read_text(errors="replace")
+        assert process.wait(400) == 0, (tmp_path / pushing.name).read_text(errors="replace")
     for number, (pushing, made, reference) in enumerate(pushes):
         pushing.remove(reference)
         stored_manifest(client, f"{repository}/{number % 2}", pushing.name)
@@ -172,7 +172,7 @@ def test_a_push_killed_half_way_is_repeated(
         any_client.load(large, reference)
         process = any_client.start_push(reference, tmp_path / "push.log")
         try:
-            assert gate.held.wait(60), (tmp_path / "push.log").read_text(errors="replace")
+            assert gate.held.wait(300), (tmp_path / "push.log").read_text(errors="replace")
         finally:
             process.send_signal(signal.SIGKILL)
             process.wait()
@@ -197,10 +197,10 @@ def test_a_push_is_repeated_after_the_server_was_killed(
         reference = f"{gate.address}/{repository}:large"
         skopeo.load(large, reference)
         process = skopeo.start_push(reference, tmp_path / "push.log")
-        assert gate.held.wait(60), (tmp_path / "push.log").read_text(errors="replace")
+        assert gate.held.wait(300), (tmp_path / "push.log").read_text(errors="replace")
         server.kill()
         gate.cut()
-        assert process.wait(60) != 0
+        assert process.wait(300) != 0
         server.start()
         skopeo.push(reference)
         skopeo.remove(reference)

@@ -79,7 +79,7 @@ def server_time(client: httpx.Client, server: Server, repository: str) -> float:
 
 def query(server: Server, statement: str, **parameters: object) -> list[tuple[int, ...]]:
     """What the server's database answers."""
-    database = sqlite3.connect(server.data / "stowage.sqlite3", timeout=10)
+    database = sqlite3.connect(server.data / "stowage.sqlite3", timeout=120)
     try:
         with database:
             rows: list[tuple[int, ...]] = database.execute(statement, parameters).fetchall()
@@ -89,10 +89,10 @@ def query(server: Server, statement: str, **parameters: object) -> list[tuple[in
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
-    """Wait until something holds; a minute is more than it takes."""
-    deadline = time.monotonic() + 60
+    """Wait until something holds; three minutes are more than it takes."""
+    deadline = time.monotonic() + 180
     while not holds():
-        assert time.monotonic() < deadline, "it did not come to this within a minute"
+        assert time.monotonic() < deadline, "it did not come to this"
         time.sleep(0.1)
 
 
@@ -141,7 +141,7 @@ def test_what_a_clock_that_was_ahead_wrote_holds_nothing_up(
     client = connect(server)
     server.kill()
     clock.set(DAY)
-    query(server, "UPDATE jobs SET due_at = 0")
+    query(server, "UPDATE jobs SET due_at = 0, lease_until = 0")
     server.start()
     due = (
         "SELECT count(*) FROM jobs WHERE due_at > :time AND lease_until = 0 AND name IN ('old-events', 'stale-uploads')"

@@ -56,7 +56,7 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> Record:
         with Server(folder, settings, arguments=("--workers", "2"), wrapper=recording(logs[-1])) as server:
             recorder = recorder_of(server.pid)
             write(server, ledger, run)
-        eventually(partial(_has_ended, recorder), 60)
+        eventually(partial(_has_ended, recorder), 180)
     return Record(folder / "data", ledger, [event for log in logs for event in events(log)])
 
 
@@ -73,10 +73,10 @@ def write(server: Server, ledger: Ledger, run: str) -> None:
     ]
     for writer in writers:
         writer.start()
-    eventually(lambda: ledger.acknowledged >= enough or any(not writer.is_alive() for writer in writers), 120)
+    eventually(lambda: ledger.acknowledged >= enough or any(not writer.is_alive() for writer in writers), 400)
     server.kill()
     for writer in writers:
-        writer.join(60)
+        writer.join(180)
         if writer.failure is not None:
             raise writer.failure
 
@@ -118,7 +118,7 @@ def losses_of(server: Server, ledger: Ledger, at: float) -> list[str]:
     return check.losses
 
 
-@pytest.mark.timeout(7200 if LONG else 300)
+@pytest.mark.timeout(7200 if LONG else 900)
 def test_what_was_acknowledged_survives_power_loss(record: Record, tmp_path: Path) -> None:
     seed = os.environ.get("STOWAGE_SEED") or os.urandom(4).hex()
     print(f"STOWAGE_SEED={seed}")

@@ -232,6 +232,6 @@ def test_nobody_reads_the_stream_any_more(filled: Filled) -> None:
     process = subprocess.Popen(command, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, text=True)
     os.close(writing)
     os.close(reading)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=240)
     assert process.returncode == 1
     assert said.splitlines() == ["stowage: standard output can't be written: Broken pipe"]

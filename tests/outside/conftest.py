@@ -52,7 +52,7 @@ def believing(
         "STOWAGE_AUTH__LDAP__BIND_PASSWORD": READER_PASSWORD,
         "STOWAGE_AUTH__LDAP__USER_BASE": FOLDER,
         "STOWAGE_AUTH__LDAP__MEMBER_OF": "memberOf",
-        "STOWAGE_AUTH__LDAP__TIMEOUT": "3s",
+        "STOWAGE_AUTH__LDAP__TIMEOUT": "30s",
         "STOWAGE_AUTH__OIDC__ISSUER": provider.url,
         "STOWAGE_AUTH__OIDC__CLIENT_SECRET": CLIENT_SECRET,
         "STOWAGE_AUTH__OIDC__SCOPES": "openid profile groups",

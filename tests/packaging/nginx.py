@@ -72,7 +72,7 @@ class Nginx:
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(self._command(), stdin=subprocess.DEVNULL, preexec_fn=_write_no_large_files)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not _answers(self.port):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self._end()
@@ -118,7 +118,7 @@ class Nginx:
             return
         self._process.terminate()
         try:
-            self._process.wait(20)
+            self._process.wait(60)
         finally:
             self._process.kill()
             self._process.wait()

@@ -18,6 +18,7 @@ from tests.packaging.containers import BASE, IMAGE, Container, Images
 from tests.support.certificates import Certificate
 from tests.support.images import Image, read_directory, sample_image, write_directory
 from tests.support.ports import free_port
+from tests.support.served import eventually
 
 STRICT = (
     *("--read-only", "--read-only-tmpfs=false", "--cap-drop", "all"),
@@ -35,14 +36,14 @@ def serving(images: Images, *options: str, command: tuple[str, ...] = ()) -> Ite
     place = ("--env", "STOWAGE_HTTP__HOST=127.0.0.1", "--env", f"STOWAGE_HTTP__PORT={port}")
     with (
         images.start(*place, *options, command=command) as container,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as client,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=120) as client,
     ):
         wait_until_ready(container, client)
         yield container, client
 
 
 def wait_until_ready(container: Container, client: httpx.Client) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         try:
             if client.get("/readyz").status_code == httpx.codes.OK:
@@ -51,7 +52,7 @@ def wait_until_ready(container: Container, client: httpx.Client) -> None:
             pass  # not listening yet
         assert container.state()["Running"], container.log()
         time.sleep(0.1)
-    raise AssertionError(f"not ready within 60 s\n{container.log()}")
+    raise AssertionError(f"it did not become ready\n{container.log()}")
 
 
 def push(client: httpx.Client, repository: str, blob: bytes) -> str:
@@ -106,7 +107,7 @@ def test_a_password_opens_nothing_while_there_are_no_users(images: Images) -> No
 def test_told_to_be_open_it_is_and_is_healthy(images: Images) -> None:
     """With the image's own address and port, in a network of its own."""
     with images.start(*STRICT, network="none", command=("serve", "--insecure-open")) as container:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not container.is_healthy():
             assert container.state()["Running"], container.log()
             assert time.monotonic() < deadline, container.log()
@@ -117,7 +118,7 @@ def test_told_to_be_open_it_is_and_is_healthy(images: Images) -> None:
 def test_where_people_log_in_it_starts_and_the_first_password_is_with_the_data(images: Images) -> None:
     """As docs/install.md has it: without a word on its command line."""
     with images.start(*STRICT, "--env", "STOWAGE_AUTH__MODE=users", network="none", command=()) as container:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not container.is_healthy():
             assert container.state()["Running"], container.log()
             assert time.monotonic() < deadline, container.log()
@@ -150,7 +151,7 @@ def test_its_health_follows_the_configuration(images: Images, certificate: Certi
         httpx.Client(base_url=f"https://127.0.0.1:{port}", trust_env=False, verify=False) as client,  # noqa: S501 - a certificate made for this test
     ):
         wait_until_ready(container, client)
-        assert container.is_healthy()
+        eventually(container.is_healthy)  # a machine that has much to do may need longer than it may take
         assert container.run("stowage", "--version").stdout.startswith("stowage ")
 
 
@@ -181,7 +182,7 @@ def test_a_stop_lets_a_push_end(images: Images) -> None:
         connection.send(blob[1_000_000:])
         assert connection.getresponse().status == httpx.codes.CREATED
         connection.close()
-        stopping.join(60)
+        stopping.join(300)
     assert status == [0]
 
 

@@ -45,7 +45,7 @@ def large() -> Image:
 
 def ask(nginx: Nginx, trusting: ssl.SSLContext, method: str, target: str, **headers: str) -> tuple[int, str, str]:
     """Send the target as it stands. Return status, Location and body."""
-    connection = http.client.HTTPSConnection("127.0.0.1", nginx.port, timeout=30, context=trusting)
+    connection = http.client.HTTPSConnection("127.0.0.1", nginx.port, timeout=120, context=trusting)
     try:
         connection.request(method, target, headers={name.replace("_", "-"): value for name, value in headers.items()})
         answer = connection.getresponse()
@@ -56,7 +56,7 @@ def ask(nginx: Nginx, trusting: ssl.SSLContext, method: str, target: str, **head
 
 def ask_server(behind: Server, method: str, target: str) -> tuple[int, str]:
     """The same without nginx. Return status and body."""
-    connection = http.client.HTTPConnection(behind.host, behind.port, timeout=30)
+    connection = http.client.HTTPConnection(behind.host, behind.port, timeout=120)
     try:
         connection.request(method, target)
         answer = connection.getresponse()
@@ -178,7 +178,7 @@ def test_plain_http_leads_to_tls(nginx: Nginx) -> None:
 
 def test_an_upload_in_chunks_through_it(nginx: Nginx, trusting: ssl.SSLContext, repository: str) -> None:
     """Ranges, and errors with a body that is not read to its end, come back as the server gave them."""
-    with httpx.Client(base_url=f"https://{nginx.address}", verify=trusting, trust_env=False, timeout=30) as client:
+    with httpx.Client(base_url=f"https://{nginx.address}", verify=trusting, trust_env=False, timeout=120) as client:
         chunk = os.urandom(100_000)
         upload = client.post(f"/v2/{repository}/blobs/uploads/").headers["location"]
         first = client.patch(upload, content=chunk, headers={"Content-Range": "0-99999"})

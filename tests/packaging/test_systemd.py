@@ -62,7 +62,7 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> Traced:
     find_tool("strace")
     own = {"STOWAGE_CONFIG": str(FOLDER / "stowage.yaml"), "STOWAGE_METRICS__NETWORKS": "127.0.0.1"}
     server = Server(folder, {"PYTHONDONTWRITEBYTECODE": "1", **own, **NO_COVERAGE}, wrapper=seen.wrapper)
-    server.start(ready_within=60)
+    server.start(ready_within=300)
     try:
         with new_client(server) as client:
             assert client.get("/v2/").status_code == httpx.codes.UNAUTHORIZED

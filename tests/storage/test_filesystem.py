@@ -72,7 +72,7 @@ async def test_a_lock_holds_between_processes(store: Store) -> None:
         with pytest.raises(UploadBusy):
             await store.driver.remove_upload(upload_id, "")
         process.kill()
-        process.wait(10)
+        process.wait(60)
     # Its death unlocked the upload; opening it at 0, without writing, had cut nothing.
     again = await store.driver.open_upload(upload_id, "", 4, new_hasher("sha256"))
     await again.discard()
@@ -144,7 +144,7 @@ async def test_only_regular_files_are_opened(
     place = tmp_path / "root" / KEY
     place.parent.mkdir(parents=True)
     make(place)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         with pytest.raises(StorageUnavailable, match="not a regular file"):
             await driver.open(KEY)
         with pytest.raises(StorageUnavailable, match="not a regular file"):
@@ -306,7 +306,7 @@ class WatchedHasher:
 
     def update(self, data: bytes | bytearray | memoryview, /) -> None:
         self.threads.add(threading.get_ident())
-        assert self.go_on.wait(10)
+        assert self.go_on.wait(60)
         self.seen += len(data)
 
     def hexdigest(self) -> str:

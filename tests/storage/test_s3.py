@@ -258,7 +258,7 @@ async def test_memory_is_bounded_and_slow_uploads_stop_nobody(
         await writer.write(CONTENT[: 4 * MIB])
     assert cramped.buffers.take() is None
     keys = []
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(600):
         for writer in fast:
             await writer.write(CONTENT)
             keys.append(await writer.publish(new_key(digest_bytes(CONTENT))))

@@ -31,8 +31,8 @@ def relay() -> Iterator[FaultyS3]:
 
 @pytest.fixture
 async def driver(anyio_backend: str, relay: FaultyS3, tmp_path: Path) -> AsyncIterator[S3Driver]:
-    """A driver whose requests go through the relay; it tries everything twice, and waits two seconds."""
-    options = replace(s3_options(tmp_path, relay.url), attempts=2, read_timeout_s=2, connect_timeout_s=2)
+    """A driver whose requests go through the relay; it tries everything twice, and waits four seconds."""
+    options = replace(s3_options(tmp_path, relay.url), attempts=2, read_timeout_s=4, connect_timeout_s=4)
     made = S3Driver(options)
     await made.start()
     yield made
@@ -81,7 +81,7 @@ FAILURES = {
     "503": Fault(sends, ALWAYS, 503, ERROR % b"SlowDown"),
     "403": Fault(sends, ALWAYS, 403, ERROR % b"AccessDenied"),
     "no-xml": Fault(sends, ALWAYS, 502, b"<html>Bad Gateway</html>"),
-    "slow": Fault(sends, ALWAYS, 503, after_ms=2500),
+    "slow": Fault(sends, ALWAYS, 503, after_ms=4500),
     "cut-request": Fault(sends, ALWAYS, cut_request_at=10_000),
     "lost-answer": Fault(sends, ALWAYS, loses_answer=True),
 }
@@ -122,7 +122,7 @@ async def test_what_fails_once_is_tried_again(
         Fault(lambda asked: asked.completes, ALWAYS, 500, ERROR % b"InternalError"),
         Fault(lambda asked: asked.completes, ALWAYS, 400, ERROR % b"InvalidPart"),
         Fault(lambda asked: asked.completes, ALWAYS, 200, b""),
-        Fault(lambda asked: asked.completes, ALWAYS, 503, after_ms=2500),
+        Fault(lambda asked: asked.completes, ALWAYS, 503, after_ms=4500),
     ],
     ids=["error-in-200", "500", "invalid-part", "empty-200", "slow"],
 )

@@ -71,7 +71,7 @@ async def place(dialect: str, folder: Path) -> Place:
 
 def sql_on_file(path: Path, text: str) -> list[tuple[str, ...]]:
     """Run SQL on a file of SQLite: several statements, of which the last one may give rows."""
-    connection = sqlite3.connect(path, timeout=30)
+    connection = sqlite3.connect(path, timeout=120)
     try:
         with connection:
             rows = []

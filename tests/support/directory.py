@@ -89,7 +89,7 @@ class Slapd:
     def tls_url(self) -> str:
         return f"ldaps://127.0.0.1:{self.tls_port}"
 
-    def start(self, within: float = 20.0) -> None:
+    def start(self, within: float = 120.0) -> None:
         """Start it, and wait until it answers."""
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(self._command, stdout=log, stderr=log, start_new_session=True)

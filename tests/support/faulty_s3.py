@@ -159,7 +159,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(status, headers, answer, fault.cut_answer_at)
 
     def _ask(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
-        connection = http.client.HTTPConnection(*self.faulty.target, timeout=30)
+        connection = http.client.HTTPConnection(*self.faulty.target, timeout=120)
         try:
             connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
             for name, value in self.headers.items():

@@ -81,7 +81,7 @@ class Fleet:
 
     def client(self) -> httpx.Client:
         """A client that goes through nginx."""
-        return httpx.Client(base_url=self.front.url, timeout=60, trust_env=False)
+        return httpx.Client(base_url=self.front.url, timeout=120, trust_env=False)
 
     def clients(self) -> list[httpx.Client]:
         """A client of each replica."""

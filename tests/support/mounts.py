@@ -43,7 +43,7 @@ def fill(file: Path) -> None:
 
 def _run(*command: str) -> None:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     except FileNotFoundError:
         raise MountError(f"{command[0]} is not installed: tests that need a disk of their own can't run") from None
     if done.returncode != 0:

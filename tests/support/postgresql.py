@@ -66,7 +66,7 @@ class Cluster:
         """Whether it was started and has not ended."""
         return self._process is not None and self._process.poll() is None
 
-    def start(self, within: float = 30.0) -> None:
+    def start(self, within: float = 120.0) -> None:
         """Start the server and wait until it takes connections."""
         with self.log_file.open("ab") as log:
             command = _as_user([program("postgres"), "-D", str(self.folder / "data")], dies_with_us=True)
@@ -83,7 +83,7 @@ class Cluster:
         if self._process is not None:
             with suppress(ProcessLookupError):
                 os.kill(self._process.pid, how)
-            self._process.wait(60)
+            self._process.wait(120)
             self._process = None
 
     def crash(self) -> None:
@@ -93,7 +93,7 @@ class Cluster:
             for child in _children(self._process.pid):
                 with suppress(ProcessLookupError):
                     os.kill(child, signal.SIGKILL)
-            self._process.wait(60)
+            self._process.wait(120)
             self._process = None
 
     def suspend(self) -> None:

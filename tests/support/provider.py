@@ -65,14 +65,14 @@ class Provider:
         """End it."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait(30)
+            self._process.wait(120)
             if self._process.stdout is not None:
                 self._process.stdout.close()
             self._process = None
 
     def log_in(self, url: str, name: str) -> str:
         """Do as a browser does that was sent to `url`: say a name, agree, and return where it is sent back to."""
-        with httpx.Client(trust_env=False, timeout=30) as browser:
+        with httpx.Client(trust_env=False, timeout=120) as browser:
             answer = browser.get(url)
             for _ in range(20):
                 if answer.is_redirect:

@@ -102,16 +102,16 @@ class Receiver:
         ready = threading.Event()
         self._thread = threading.Thread(target=asyncio.run, args=(self._serve(ready),), daemon=True)
         self._thread.start()
-        assert ready.wait(30)
+        assert ready.wait(120)
 
     def stop(self) -> None:
         """Listen no more, and cut all connections."""
         if self._loop is not None and self._thread is not None:
             loop, self._loop = self._loop, None
             loop.call_soon_threadsafe(self._ending.set)
-            self._thread.join(30)
+            self._thread.join(120)
 
-    def wait_for(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    def wait_for(self, condition: Callable[[], bool], seconds: float = 180.0) -> None:
         """Return when something is so, which is looked at whenever a message was answered."""
         with self._changed:
             if not self._changed.wait_for(condition, seconds):

@@ -69,7 +69,7 @@ class S3Server:
         command = ["setpriv", "--pdeathsig=KILL", *command]  # it ends with the thread that starts it
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline and self._process.poll() is None:
             try:
                 httpx.get(self.url, timeout=2, trust_env=False)
@@ -99,7 +99,7 @@ class S3Server:
             self.resume()
             self._process.terminate()
             try:
-                self._process.wait(10)
+                self._process.wait(60)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()

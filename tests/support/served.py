@@ -157,7 +157,7 @@ class Connection:
 
     def __init__(self, port: int, *, receive_buffer: int | None = None, tls: ssl.SSLContext | None = None) -> None:
         self.socket = socket.socket()
-        self.socket.settimeout(20)
+        self.socket.settimeout(60)
         if receive_buffer is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         try:
@@ -245,7 +245,7 @@ class Process:
         line = self.process.stdout.readline().split()
         self.process.stdout.close()
         if not line:
-            self.process.wait(10)
+            self.process.wait(60)
             raise ConnectionError(self.log())
         self.port = int(line[1])
 
@@ -277,11 +277,11 @@ class Process:
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Ask it to end; its exit code."""
         self.process.send_signal(number)
-        return self.process.wait(20)
+        return self.process.wait(90)
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 5) -> None:
-    """Wait until `condition` holds."""
+def eventually(condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait until `condition` holds: by default so long that only what never comes to hold takes longer."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come to hold"

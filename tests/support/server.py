@@ -109,7 +109,7 @@ class Server:
         """Whether the process was started and has not ended."""
         return self._process is not None and self._process.poll() is None
 
-    def start(self, *, ready_within: float = 30.0) -> None:
+    def start(self, *, ready_within: float = 120.0) -> None:
         """Start the process and wait until it says that it listens, and GET /readyz answers 200.
 
         Raises:
@@ -140,7 +140,7 @@ class Server:
             self.kill()
             raise
 
-    def stop(self, *, within: float = 30.0) -> int | None:
+    def stop(self, *, within: float = 120.0) -> int | None:
         """Ask the server to end (SIGTERM) and wait for it. Nothing happens if it does not run.
 
         Returns:
@@ -226,7 +226,7 @@ class Server:
                     raise ServerError(f"the server ended with status {status} before it was ready\n{self.log_tail()}")
                 try:
                     # Not every worker may be ready when the first one answers.
-                    if self._has_greeted() and client.get("/readyz", timeout=2).status_code == httpx.codes.OK:
+                    if self._has_greeted() and client.get("/readyz", timeout=10).status_code == httpx.codes.OK:
                         return
                 except httpx.TransportError:
                     pass  # not listening yet
@@ -282,4 +282,4 @@ def _backend_of(data: Path) -> dict[str, str]:
 
 def new_client(server: Server) -> httpx.Client:
     """A client of this server, which takes any certificate: reading the system's own would take long."""
-    return httpx.Client(base_url=server.url, timeout=30, trust_env=False, verify=False)  # noqa: S501 - loopback
+    return httpx.Client(base_url=server.url, timeout=120, trust_env=False, verify=False)  # noqa: S501 - loopback
