@@ -108,7 +108,7 @@ def built() -> Iterator[Images]:
             *("build", "--format", "docker", "--layers=false", "--network", "host", "--isolation", "chroot"),
             *("--build-arg", f"BUILD_BASE={BASE}", "--build-arg", f"BASE={BASE}", "--tag", IMAGE),
             *("--secret", f"id=pip.conf,src={settings}", "--volume", f"{packages}:/wheels:ro", ROOT),
-            seconds=600,
+            seconds=2000,
         )
         yield Images(podman, folder)
     finally:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.clients.tools import Tool, find_tool
 from tests.packaging.containers import BASE, IMAGE, Container, Images
@@ -20,6 +21,7 @@ from tests.support.images import Image, read_directory, sample_image, write_dire
 from tests.support.ports import free_port
 from tests.support.served import eventually
 
+pytestmark = pytest.mark.timeout(2400)  # building the image, before the first of them, takes minutes
 STRICT = (
     *("--read-only", "--read-only-tmpfs=false", "--cap-drop", "all"),
     *("--security-opt", "no-new-privileges"),

@@ -167,7 +167,7 @@ def at_once(
 
     def write(client: httpx.Client, content: bytes) -> httpx.Response:
         length = {"Content-Length": str(len(content))} if headers else {}
-        together.wait(30)
+        together.wait(120)
         return client.patch(location, content=pieces(content, MIB), headers={**headers, **length})
 
     with ThreadPoolExecutor(len(clients)) as pool:
