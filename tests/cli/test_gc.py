@@ -84,7 +84,7 @@ def test_the_server_collects_by_itself_and_counts(
     server.stop()
     change(server, "UPDATE links SET held_until = 0")
     change(server, "UPDATE candidates SET due_at = 0")
-    change(server, "UPDATE jobs SET due_at = 0")
+    change(server, "UPDATE jobs SET due_at = 0, lease_until = 0")
     server.start()
     eventually(lambda: stored(server) == [], PATIENCE)
     eventually(lambda: Scrape.of(server.url).value("collection_objects_total") == 1, PATIENCE)
@@ -102,7 +102,7 @@ def test_a_server_that_was_told_not_to_leaves_everything(
     push_blob(connect(server), repository, b"needless")
     server.stop()
     change(server, "UPDATE links SET held_until = 0")
-    change(server, "UPDATE jobs SET due_at = 0")
+    change(server, "UPDATE jobs SET due_at = 0, lease_until = 0")
     server.start()
     eventually(lambda: Scrape.of(server.url).value("job_duration_seconds_count", name="orphans") == 1, PATIENCE)
     assert Scrape.of(server.url).value("job_duration_seconds_count", name="collection") == 0

@@ -127,7 +127,7 @@ def test_a_policy_drops_what_it_said_and_the_server_what_is_due(
         "drop  team/app:v2  no rule keeps it",
         "keep  team/app:v3  rule 1 keeps it: latestPushedK 1",
     ]
-    policy = "UPDATE retention_policies SET due_at = 1; UPDATE jobs SET due_at = 0; SELECT 1"
+    policy = "UPDATE retention_policies SET due_at = 1; UPDATE jobs SET due_at = 0, lease_until = 0; SELECT 1"
     server.stop()
     server.sql(policy)
     server.start()
