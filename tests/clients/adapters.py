@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from tests.clients.tools import Tool
+from tests.clients.tools import SECONDS, Tool, ToolError
 from tests.support.images import Image, merged_files
 
 
@@ -61,6 +61,11 @@ class Client(ABC):
     def start_push(self, reference: str, log: Path) -> subprocess.Popen[bytes]:
         """Start to push, and don't wait."""
         return self.tool.start(*self.push_command(reference), log=log)
+
+    def end_push(self, process: subprocess.Popen[bytes], reference: str, log: Path) -> None:
+        """Wait until what `start_push` began is pushed. Raises ToolError: it failed."""
+        if process.wait(SECONDS) != 0:
+            raise ToolError(f"{self.name} could not push {reference}\n{log.read_text(errors='replace')}")
 
     def pull(self, reference: str) -> None:
         """Pull into the client's store."""

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import tarfile
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from tests.clients.adapters import Client, Seen
-from tests.clients.tools import Tool
+from tests.clients.tools import Tool, ToolError
 from tests.support.images import Image, merged_files, read_layout, write_docker_archive, write_oci_archive
 
 _PLAIN_HTTP = ("--tls-verify=false",)
@@ -137,6 +138,13 @@ class Buildah(_ContainerClient):
         return Seen(f"sha256:{image['FromImageID']}", tuple(image["OCIv1"]["rootfs"]["diff_ids"]), files)
 
 
+_LOST_THREAD = "rpc error: code = Internal desc = unexpected EOF"
+"""What ctr says, now and then, when it reads a blob of containerd's own store over gRPC: no registry is asked there.
+
+Source: https://github.com/containerd/containerd/issues/5734, https://github.com/containerd/nerdctl/issues/984
+"""
+
+
 class Ctr(_ContainerClient):
     """`ctr`, with a containerd of its own that unpacks into plain folders (the snapshotter `native`)."""
 
@@ -144,6 +152,24 @@ class Ctr(_ContainerClient):
 
     def __init__(self, tool: Tool, folder: Path, access: Sequence[str] = ("--plain-http",)) -> None:
         super().__init__(tool, folder, access)
+
+    def push(self, reference: str) -> None:
+        """Push, again where ctr lost the thread: it ends the whole push then, and has no option to try again."""
+        try:
+            super().push(reference)
+        except ToolError as error:
+            if _LOST_THREAD not in str(error):
+                raise
+            super().push(reference)
+
+    def end_push(self, process: subprocess.Popen[bytes], reference: str, log: Path) -> None:
+        """Wait until it is pushed, with a second try as for `push`."""
+        try:
+            super().end_push(process, reference, log)
+        except ToolError as error:
+            if _LOST_THREAD not in str(error):
+                raise
+            self.push(reference)
 
     def trusting(self, address: str, certificate: Path) -> Self:
         hosts = self.folder / "hosts" / address

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from tests.support.server import ROOT
 
-_SECONDS = 400.0
+SECONDS = 400.0
+"""How long a program may take."""
 
 
 class ToolError(AssertionError):
@@ -37,7 +38,7 @@ class Tool:
     arguments: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
 
-    def run(self, *arguments: str | Path, seconds: float = _SECONDS) -> Output:
+    def run(self, *arguments: str | Path, seconds: float = SECONDS) -> Output:
         """Run it to its end.
 
         Raises:
@@ -48,7 +49,7 @@ class Tool:
             raise ToolError(f"{self._text(arguments)}\nexited with {status}\n{output.both}")
         return output
 
-    def fail(self, *arguments: str | Path, seconds: float = _SECONDS) -> Output:
+    def fail(self, *arguments: str | Path, seconds: float = SECONDS) -> Output:
         """Run it to its end, and expect it to fail.
 
         Raises:
