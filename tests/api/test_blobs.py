@@ -21,7 +21,7 @@ MIB = 1024 * 1024
 @pytest.fixture(scope="module")
 def blob(server: Server) -> str:
     """Path of a blob with CONTENT."""
-    with httpx.Client(base_url=server.url, trust_env=False) as client:
+    with httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client:
         push_blob(client, "test/blobs", CONTENT)
     return f"/v2/test/blobs/blobs/{DIGEST}"
 
@@ -338,4 +338,4 @@ def test_a_client_that_resets_a_download_is_noticed_at_once(
             assert connection.head()[0] == 200
             eventually(lambda: waiting() == 1)
             connection.reset()
-        eventually(lambda: waiting() == 0, 20)
+        eventually(lambda: waiting() == 0, 45)

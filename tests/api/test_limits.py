@@ -19,6 +19,7 @@ from tests.factories import (
 )
 from tests.support.served import Answer, Connection, eventually
 from tests.support.server import Connect, Server, ServerFactory, new_client
+from tests.support.workers import worker_has_taken
 
 KIB = 1024
 PLACES = 5
@@ -26,8 +27,8 @@ PLACES = 5
 
 @pytest.fixture(scope="module")
 def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that waits a second for a body to come on, and three for a head."""
-    settings = {"STOWAGE_HTTP__LIMITS__STALL": "1s", "STOWAGE_HTTP__LIMITS__IDLE": "3s", "STOWAGE_HTTP__WORKERS": "1"}
+    """A server that waits two seconds for a body to come on, and six for a head."""
+    settings = {"STOWAGE_HTTP__LIMITS__STALL": "2s", "STOWAGE_HTTP__LIMITS__IDLE": "6s", "STOWAGE_HTTP__WORKERS": "1"}
     with Server(tmp_path_factory.mktemp("impatient"), settings) as running:
         yield running
 
@@ -120,9 +121,9 @@ def test_a_slow_body_may_take_many_windows(impatient: Server, repository: str) -
     with new_client(impatient) as client, Connection(impatient.port) as connection:
         connection.ask(start_upload(client, repository), "PATCH", f"Content-Length: {len(content)}\r\n")
         connection.socket.settimeout(0.3)
-        for start in range(0, len(content), 16 * KIB):
-            connection.send(content[start : start + 16 * KIB])
-            if start + 16 * KIB < len(content):
+        for start in range(0, len(content), 8 * KIB):
+            connection.send(content[start : start + 8 * KIB])
+            if start + 8 * KIB < len(content):
                 with pytest.raises(TimeoutError):
                     connection.socket.recv(1)
         connection.socket.settimeout(20)
@@ -173,7 +174,8 @@ def test_one_that_has_begun_to_ask_is_told_why_it_must_go(narrow: Server, opened
     connections = [opened.enter_context(Connection(narrow.port)) for _ in range(PLACES)]
     for connection in connections:
         connection.send(b"GET /v2/ HTTP/1.1\r\n")
-    eventually(lambda: asked(narrow, opened) is not None)
+        eventually(lambda taken=connection.socket: worker_has_taken(taken))  # type: ignore[misc]  # a lambda's default
+    asked(narrow, opened)
     refusal(connections[0], 408, "UNSUPPORTED")
 
 

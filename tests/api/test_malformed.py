@@ -102,14 +102,17 @@ def encoded(part: str) -> str:
     return quote(part.encode("utf-8", "surrogatepass"), safe="/.:")
 
 
-def exchange(server: Server, data: bytes) -> bytes:
-    """Send all of it, and return all that comes until the server closes, or has nothing to say for a while."""
+def exchange(server: Server, data: bytes, *, closes: bool = False) -> bytes:
+    """Send all of it, and return all that comes until the server closes, or has nothing to say for a while.
+
+    `closes`: it does close, after whatever time.
+    """
     with Connection(server.port) as connection:
         received = b""
         try:
             connection.send(data)
             while True:
-                connection.socket.settimeout(2 if not received else 0.15)
+                connection.socket.settimeout(60 if closes else 2 if not received else 0.15)
                 more = connection.socket.recv(1 << 16)
                 if not more:
                     return received
@@ -176,7 +179,7 @@ def test_no_request_makes_the_server_fail(
     target += "?" + "&".join(f"{name}={encoded(value)}" for name, value in query)
     lines = [f"{method} {target} HTTP/1.1", "Host: a", f"Content-Length: {len(body)}", "Connection: close"]
     lines += [f"{name}: {value}" for name, value in headers]
-    received = exchange(server, "\r\n".join([*lines, "", ""]).encode() + body)
+    received = exchange(server, "\r\n".join([*lines, "", ""]).encode() + body, closes=True)
     (status,) = statuses(received)
     assert 200 <= status < 500, received
     assert b"\r\nX: y" not in received

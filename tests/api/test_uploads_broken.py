@@ -45,7 +45,7 @@ def finish(client: httpx.Client, repository: str, location: str, *, content_rang
 
 def until_free(request: Callable[[], httpx.Response]) -> httpx.Response:
     """The first answer that is not 409: the server may not have noticed yet that a connection is gone."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while (response := request()).status_code == 409:
         assert time.monotonic() < deadline, "the session stays locked"
         time.sleep(0.02)

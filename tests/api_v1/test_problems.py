@@ -14,6 +14,7 @@ from registry.api.paths import PREFIX, ROUTES
 from tests.api_v1.callers import PASSWORD, PROJECT, Callers, assert_problem, made, new, shown
 from tests.cli.commands import printed
 from tests.support.people import asking, settings_for
+from tests.support.served import eventually
 from tests.support.server import ROOT, Server, ServerFactory
 
 
@@ -210,11 +211,7 @@ def test_while_the_registry_is_read_only(fresh_server: ServerFactory) -> None:
 
 
 def wait_for_read_only(client: httpx.Client) -> None:
-    for _ in range(100):
-        if client.delete("/roles/none").status_code == 503:
-            return
-        threading.Event().wait(0.05)
-    raise AssertionError("the server does not hear of maintenance")
+    eventually(lambda: client.delete("/roles/none").status_code == 503)
 
 
 def test_without_users_there_is_nothing_about_them(server: Server) -> None:
@@ -233,10 +230,16 @@ def test_nothing_of_it_is_imported_before_somebody_asks() -> None:
 def test_figures_and_logs_know_the_routes_by_few_names(callers: Callers, root: httpx.Client) -> None:
     assert root.get(f"/users/{new('unheard-of')}").status_code == 404
     assert root.get(f"/{new('unheard-of')}").status_code == 404
-    with asking(callers.server) as client:
-        page = client.get("/metrics").text
-    for route in ("api.users", "api.other"):
-        assert re.search(rf'stowage_http_requests_total{{[^}}]*code="404"[^}}]*route="{route}"', page)
+    page = ""
+
+    def are_counted() -> bool:
+        nonlocal page
+        with asking(callers.server) as client:
+            page = client.get("/metrics").text
+        counted = r'stowage_http_requests_total{{[^}}]*code="404"[^}}]*route="{}"'
+        return all(re.search(counted.format(route), page) for route in ("api.users", "api.other"))
+
+    eventually(are_counted)
     routes = {line.partition('route="')[2].partition('"')[0] for line in page.splitlines() if 'route="api' in line}
     assert routes <= set(ROUTES)
     assert any('"user:admin"' in line and "unheard-of" in line for line in access_lines(callers.server))
@@ -244,12 +247,12 @@ def test_figures_and_logs_know_the_routes_by_few_names(callers: Callers, root: h
 
 def access_lines(server: Server) -> list[str]:
     """What the access log has, which is written a little later."""
-    for _ in range(100):
-        lines = [line for line in server.log_file.read_text().splitlines() if "stowage.access" in line]
-        if any("unheard-of" in line for line in lines):
-            return lines
-        threading.Event().wait(0.05)
-    raise AssertionError("the request is not in the access log")
+
+    def lines() -> list[str]:
+        return [line for line in server.log_file.read_text().splitlines() if "stowage.access" in line]
+
+    eventually(lambda: any("unheard-of" in line for line in lines()))
+    return lines()
 
 
 def test_a_client_that_leaves_in_its_body_harms_nobody(callers: Callers, root: httpx.Client) -> None:

@@ -1,7 +1,6 @@
 """Webhooks by the API: set without being shown, tried, read and told again, and never where they must not go."""
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +11,8 @@ from tests.api_v1.callers import PASSWORD, made, new, shown
 from tests.factories import OCI_MANIFEST, image_manifest, push_blob
 from tests.support.people import ADMIN, asking, settings_for
 from tests.support.receiver import Receiver
+from tests.support.scrape import Scrape
+from tests.support.served import eventually
 from tests.support.server import Server, ServerFactory
 
 HERE = {"STOWAGE_DELIVERY__NETWORKS": "127.0.0.0/8", "STOWAGE_DELIVERY__MOST": "3"}
@@ -135,11 +136,7 @@ def test_a_project_is_told_of_itself_alone_and_its_admin_sees_that(there: httpx.
 
 
 def wait_until(condition: Callable[[], object]) -> None:
-
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    eventually(lambda: bool(condition()))
 
 
 def test_a_try_says_what_came_of_it(there: httpx.Client) -> None:
@@ -235,5 +232,4 @@ def test_those_of_the_settings_are_shown_and_paused_but_not_changed(fresh_server
             assert client.post("/webhooks/ops/test", json={}).json()["delivered"]
             assert client.patch("/webhooks/ops", json={"paused": True}).status_code == 200
         assert "hunter" not in server.log_tail()
-        metrics = httpx.get(f"{server.url}/metrics").text
-        assert 'stowage_webhook_paused{webhook="ops"} 1.0' in metrics
+        eventually(lambda: Scrape.of(server.url).value("webhook_paused", webhook="ops") == 1)

@@ -19,7 +19,8 @@ NEW_ID = re.compile(r"[0-9a-f]{16}-[0-9]+")
 
 def lines(server: Server) -> list[dict[str, Any]]:
     """The lines of the access log, of which each must be JSON."""
-    found = [json.loads(line) for line in server.log_file.read_text().splitlines() if line.startswith("{")]
+    whole, _, _ = server.log_file.read_text().rpartition("\n")  # the last line may be being written
+    found = [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
     return [one for one in found if one["logger"] == "stowage.access"]
 
 

@@ -1,7 +1,6 @@
 """`stowage audit`: what requests did, as operators see it, and whether that is all of it and nothing else."""
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from tests.cli.commands import printed, refused, stowage
 from tests.cli.ways import Way
 from tests.factories import OCI_MANIFEST, push_image
 from tests.support.databases import sql_on_file
+from tests.support.served import eventually
 from tests.support.server import Connect, ServerFactory
 
 
@@ -74,15 +74,11 @@ def test_a_server_seals_what_it_recorded_and_a_change_is_found(
     database = server.data / "stowage.sqlite3"
     sql_on_file(database, "UPDATE audit_entries SET at = at - 600000000; UPDATE jobs SET due_at = 0, lease_until = 0")
     server.start()
-    give_up = time.monotonic() + 30
-    while "0 seals" in (verified := printed("audit", "verify", *data)):
-        assert time.monotonic() < give_up
-        time.sleep(0.1)
-    anchor = verified.splitlines()[-1]
-    assert f"the audit log is sealed up to entry {anchor.replace(':', ': ')}" in server.log_tail(1000)
-    while not lines.exists() or '"seal"' not in lines.read_text():
-        assert time.monotonic() < give_up
-        time.sleep(0.1)
+    eventually(lambda: "0 seals" not in printed("audit", "verify", *data))
+    anchor = printed("audit", "verify", *data).splitlines()[-1]
+    told_of = f"the audit log is sealed up to entry {anchor.replace(':', ': ')}"
+    eventually(lambda: told_of in server.log_tail(1000))
+    eventually(lambda: lines.exists() and '"seal"' in lines.read_text())
     told = [json.loads(line) for line in lines.read_text().splitlines()]
     assert [one["id"] for one in reversed(told) if "id" in one] == [one["id"] for one in entries(server.data)]
     assert told[-1]["seal"]["hash"] == anchor.partition(":")[2]

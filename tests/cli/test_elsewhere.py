@@ -223,7 +223,7 @@ def test_a_server_without_logins(fresh_server: ServerFactory) -> None:
         image = push_image(client, "app", "v1")
     for login in ({}, {"STOWAGE_LOGIN": LOGIN}):  # who has one for another server need not take it away
         assert image.digest in printed("history", "app:v1", "--server", url, **login)
-        eventually(lambda login=login: "app:v1" in printed("events", "--server", url, **login), 10)  # type: ignore[misc]  # a lambda's default
+        eventually(lambda login=login: "app:v1" in printed("events", "--server", url, **login))  # type: ignore[misc]  # a lambda's default
 
 
 def test_a_connection_that_is_closed_without_an_answer() -> None:

@@ -132,4 +132,4 @@ def serving(file: Path) -> Iterator[Log]:
             yield told
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(60)

@@ -16,7 +16,7 @@ from tests.support.scrape import Scrape
 from tests.support.served import eventually
 from tests.support.server import ROOT, Connect, Server, ServerFactory
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 SOON = {
     "STOWAGE_COLLECTION__HOLD": "1s",
     "STOWAGE_HISTORY__WINDOW": "0s",
@@ -77,7 +77,8 @@ def test_what_was_deleted_is_explained_and_then_collected(
 def test_the_server_collects_by_itself_and_counts(
     fresh_server: ServerFactory, connect: Connect, repository: str
 ) -> None:
-    server = fresh_server(**SOON, STOWAGE_COLLECTION__INTERVAL="1s")
+    settings = {**SOON, "STOWAGE_COLLECTION__HOLD": "1h", "STOWAGE_COLLECTION__INTERVAL": "1s"}
+    server = fresh_server(**settings)
     client = connect(server)
     push_blob(client, repository, b"needless")
     assert Scrape.of(server.url).value("collection_candidates") == 1

@@ -11,7 +11,7 @@ from tests.factories import assert_error, digest_of, pull_manifest, push_image
 from tests.support.served import Connection, eventually
 from tests.support.server import Connect, Server, ServerFactory
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def statuses(server: Server) -> set[int]:

@@ -21,21 +21,27 @@ from tests.support.served import Connection, eventually
 from tests.support.server import ROOT, Connect, Server, ServerFactory
 from tests.support.workers import children, worker_of
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def to_each_worker(opened: ExitStack, server: Server) -> dict[int, Connection]:
-    """A connection to each worker, by its process id. Each has been asked for `/v2/` at least once."""
+    """A connection to each worker, by its process id. Each has been asked for `/v2/` at least once.
+
+    All that was asked before must have been counted; all that is asked here has been.
+    """
     workers = children(server.pid)
     found: dict[int, Connection] = {}
+    asked = supports(server)
     while len(found) < len(workers):
         connection = opened.enter_context(Connection(server.port))
         connection.ask("/v2/")
         assert connection.answer().status == 200
+        asked += 1
         worker = worker_of(connection.socket, workers)
         assert worker is not None
         if found.setdefault(worker, connection) is not connection:
             connection.close()
+    eventually(lambda: supports(server) == asked, PATIENCE)  # a request is counted once it is answered
     return found
 
 
@@ -97,18 +103,20 @@ def test_a_reload_sets_nothing_back_though_old_workers_and_new_ones_count_at_onc
 ) -> None:
     server = fresh_server("--workers", "2")
     with ExitStack() as opened:
-        for connection in to_each_worker(opened, server).values():
+        connections = to_each_worker(opened, server)
+        known = supports(server) + len(connections)
+        for connection in connections.values():
             connection.ask("/v2/")
             assert connection.answer().status == 200
-    known = supports(server)
     assert known >= 4
+    eventually(lambda: supports(server) == known, PATIENCE)
     for turn in range(1, 4):
         before = children(server.pid)
         os.kill(server.pid, signal.SIGHUP)
         eventually(lambda turn=turn: server.log_tail().count("reloaded") == turn, PATIENCE)  # type: ignore[misc]  # a lambda's default
         eventually(lambda before=before: not set(before) & set(children(server.pid)), PATIENCE)  # type: ignore[misc]  # a lambda's default
         assert supports(server) == known
-        with httpx.Client(base_url=server.url, trust_env=False) as client:
+        with httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client:
             assert client.get("/v2/").status_code == 200
         known += 1
         eventually(lambda known=known: supports(server) == known)  # type: ignore[misc]  # a lambda's default
@@ -236,10 +244,11 @@ def test_a_port_for_operators(fresh_server: ServerFactory, connect: Connect, tmp
         client = connect(server)
         own = f"http://127.0.0.1:{port}"
         for path in ("/metrics", "/healthz", "/readyz"):
-            assert httpx.get(own + path, trust_env=False).status_code == 200, path
+            assert httpx.get(own + path, trust_env=False, timeout=60).status_code == 200, path
             assert client.get(path).status_code == 404, path
-        assert httpx.get(f"{own}/v2/", trust_env=False).status_code == 404
-        assert httpx.get(f"{own}/metrics", headers={"X-Forwarded-For": "192.0.2.1"}, trust_env=False).status_code == 200
+        assert httpx.get(f"{own}/v2/", trust_env=False, timeout=60).status_code == 404
+        forwarded = {"X-Forwarded-For": "192.0.2.1"}
+        assert httpx.get(f"{own}/metrics", headers=forwarded, trust_env=False, timeout=60).status_code == 200
         assert client.get("/v2/").status_code == 200
         eventually(lambda: Scrape.of(own).value("http_requests_total", route="support") == 1, PATIENCE)
         assert Scrape.of(own).value("http_requests_total", route="readyz", code="200") >= 1
@@ -251,7 +260,7 @@ def test_a_port_for_operators(fresh_server: ServerFactory, connect: Connect, tmp
             for _ in range(40):
                 opened.enter_context(Connection(server.port)).send(b"GET /v2/ HTTP/1.1\r\n")
             for _ in range(20):
-                assert httpx.get(f"{own}/healthz", trust_env=False).status_code == 200
+                assert httpx.get(f"{own}/healthz", trust_env=False, timeout=60).status_code == 200
         for worker in children(server.pid):
             os.kill(worker, signal.SIGKILL)
         eventually(lambda: Scrape.of(own).value("http_requests_total", route="support") == 1, PATIENCE)
@@ -271,7 +280,7 @@ class OperatedServer(Server):
     def _wait_until_ready(self, seconds: float) -> None:
         def is_ready() -> bool:
             try:
-                return httpx.get(f"{self._operations}/readyz", trust_env=False).status_code == 200
+                return httpx.get(f"{self._operations}/readyz", trust_env=False, timeout=60).status_code == 200
             except httpx.TransportError:
                 return False
 

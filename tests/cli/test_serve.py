@@ -35,11 +35,11 @@ def test_the_log_says_what_runs_and_where(tmp_path: Path) -> None:
         assert starts["caches"]
         assert listens["message"] == f"listening on {server.address}"
         assert listens["url"] == server.url
-        instance = httpx.get(f"{server.url}/readyz", trust_env=False).json()["instance"]
+        instance = httpx.get(f"{server.url}/readyz", trust_env=False, timeout=60).json()["instance"]
         assert starts["instance"] == listens["instance"] == instance != ""
         assert "podman" not in server.log_tail()
         server.restart()
-        assert httpx.get(f"{server.url}/readyz", trust_env=False).json()["instance"] != instance
+        assert httpx.get(f"{server.url}/readyz", trust_env=False, timeout=60).json()["instance"] != instance
 
 
 def test_people_are_told_how_to_push_and_pull(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_on_a_terminal_the_log_is_text_without_being_told_so(tmp_path: Path) -> 
         assert b"listening on 127.0.0.1" in shown
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=60)
         os.close(ours)
 
 
@@ -88,7 +88,7 @@ def test_beyond_loopback_it_refuses_to_be_open(tmp_path: Path) -> None:
 
 def test_beyond_loopback_it_listens_when_told_so(tmp_path: Path) -> None:
     with Server(tmp_path, arguments=("--host", "0.0.0.0", "--insecure-open")) as server:
-        assert httpx.get(f"{server.url}/v2/", trust_env=False).status_code == 200
+        assert httpx.get(f"{server.url}/v2/", trust_env=False, timeout=60).status_code == 200
         assert f'"listening on :{server.port}"' in server.log_tail()
 
 
@@ -117,7 +117,7 @@ def test_storage_that_can_not_be_used_is_named_in_one_line(tmp_path: Path) -> No
 def test_settings_come_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("http: {public_url: 'https://registry.example.org/'}\n")
     with Server(tmp_path, arguments=("--config", str(tmp_path / "c.yaml"))) as server:
-        answer = httpx.post(f"{server.url}/v2/a/blobs/uploads/", trust_env=False)
+        answer = httpx.post(f"{server.url}/v2/a/blobs/uploads/", trust_env=False, timeout=60)
         assert answer.headers["location"].startswith("https://registry.example.org/v2/a/blobs/uploads/")
 
 
@@ -156,7 +156,8 @@ def test_tls_is_served_and_plain_http_is_not(tmp_path: Path) -> None:
         greeting = [process.stderr.readline() for _ in range(8)]
         assert f"listening on 127.0.0.1:{port} url=https://127.0.0.1:{port}" in greeting[1]
         assert "podman push 127.0.0.1" in "".join(greeting)
-        with httpx.Client(verify=trusted, base_url=f"https://127.0.0.1:{port}", trust_env=False) as client:
+        url = f"https://127.0.0.1:{port}"
+        with httpx.Client(verify=trusted, base_url=url, trust_env=False, timeout=60) as client:
             started = client.post("/v2/a/blobs/uploads/")
             blob = os.urandom(3_000_000)
             assert client.patch(started.headers["location"], content=blob).status_code == 202
@@ -167,5 +168,5 @@ def test_tls_is_served_and_plain_http_is_not(tmp_path: Path) -> None:
             httpx.get(f"http://127.0.0.1:{port}/v2/", trust_env=False)
     finally:
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
     assert process.returncode == 0

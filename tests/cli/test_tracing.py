@@ -67,13 +67,17 @@ def test_requests_become_spans_below_the_caller_s(fresh_server: ServerFactory, c
 def test_every_worker_sends_and_sends_the_rest_at_its_end(fresh_server: ServerFactory) -> None:
     with Collector() as collector:
         server = fresh_server(
-            "--workers", "2", STOWAGE_TRACING__ENDPOINT=f"{collector.url}/own/path", OTEL_SERVICE_NAME="named"
+            "--workers",
+            "2",
+            STOWAGE_TRACING__ENDPOINT=f"{collector.url}/own/path",
+            OTEL_SERVICE_NAME="named",
+            OTEL_BSP_SCHEDULE_DELAY="600000",
         )
         for _ in range(30):
             with Connection(server.port) as connection:
                 connection.ask("/v2/")
                 assert connection.answer().status == 200
-        assert collector.named("GET support") == []  # the default is to send after seconds
+        assert collector.named("GET support") == []  # it would be in ten minutes
         assert server.stop() == 0
         assert len(collector.named("GET support")) == 30
         assert len({one.span_id for one in collector.named("GET support")}) == 30

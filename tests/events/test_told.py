@@ -38,7 +38,7 @@ def since(client: httpx.Client, cursor: str, count: int, repository: str) -> lis
         found[:] = answer.json()["items"]
         return len(found) >= count
 
-    eventually(are_there, 20)
+    eventually(are_there)
     assert len(found) == count
     return found
 
@@ -166,7 +166,7 @@ def test_pulls_are_told_where_it_is_asked_for(telling: Server) -> None:
             pulls[:] = client.get(LISTED, params={"action": "pull", "after": "oldest"}).json()["items"]
             return len(pulls) >= 2
 
-        eventually(are_there, 20)
+        eventually(are_there)
         assert brief(sorted(pulls, key=lambda one: one["tag"] is None)) == [
             ("pull", image.digest, "v1"),
             ("pull", image.digest, None),

@@ -2,13 +2,12 @@
 
 import shutil
 import ssl
-import time
 from pathlib import Path
 
 from tests.support.certificates import Certificate, make_certificate
+from tests.support.served import eventually
 from tests.support.server import ServerFactory, new_client
 
-_PATIENCE_S = 20
 _CONNECTIONS = 8
 
 
@@ -31,12 +30,9 @@ def test_it_is_taken_by_every_worker_and_nobody_is_cut_off(fresh_server: ServerF
         assert client.get("/v2/").status_code == 200
         assert seen() == {_text(old)}
         put(new)
-        deadline = time.monotonic() + _PATIENCE_S
-        while seen() != {_text(new)}:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        eventually(lambda: server.log_file.read_text().count("was read again") == 2)
+        assert seen() == {_text(new)}
         assert client.get("/v2/").status_code == 200
-    assert server.log_file.read_text().count("was read again") == 2
 
 
 def _text(made: Certificate) -> str:

@@ -23,7 +23,7 @@ from tests.support.server import Server
 
 HENRY = ("henry", "a password of henry's")
 FILE = {"henry": HENRY[1], "alice": "another password", "dave": "a password of dave's", "ivy": "a password of ivy's"}
-_PATIENCE_S = 20
+_PATIENCE_S = 60
 
 
 @pytest.fixture(scope="module")

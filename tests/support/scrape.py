@@ -16,7 +16,7 @@ class Scrape:
     @classmethod
     def of(cls, url: str, **headers: str) -> "Scrape":
         """Ask a server, on a connection of its own."""
-        answer = httpx.get(f"{url}/metrics", headers=headers, trust_env=False)
+        answer = httpx.get(f"{url}/metrics", headers=headers, trust_env=False, timeout=60)
         assert answer.status_code == 200, answer.text
         return cls(answer.text)
 

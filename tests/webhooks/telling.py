@@ -107,7 +107,7 @@ class Telling:
         found = await deliveries.page(self.database, webhook.id, state=state, repository="", before=2**62, limit=10_000)
         return found[::-1]
 
-    async def until(self, condition: Callable[[], object], seconds: float = 60.0) -> None:
+    async def until(self, condition: Callable[[], object], seconds: float = 120.0) -> None:
         """Return when something is so. `condition` may be a coroutine function."""
         async with asyncio.timeout(seconds):
             while True:

@@ -137,9 +137,11 @@ def run(receiver: Receiver, pushers: list[Pusher], servers: list[Server], chance
         pusher.start()
     try:
         end, kills = time.monotonic() + SECONDS, 0
-        while (time.monotonic() < end or kills < KILLS) and not any(pusher.fault for pusher in pushers):
+        while not any(pusher.fault for pusher in pushers):
+            if time.monotonic() >= end and kills >= KILLS and all(pusher.tags for pusher in pushers):
+                break
             told = len(receiver.received) + chance.randint(1, 40)
-            receiver.wait_for(lambda told=told: len(receiver.received) >= told)  # type: ignore[misc]  # a lambda's default
+            receiver.wait_for(lambda told=told: len(receiver.received) >= told, 180)  # type: ignore[misc]  # a lambda's default
             time.sleep(chance.uniform(0, 0.7))
             victim = chance.choice(servers)
             if chance.random() < 0.3:

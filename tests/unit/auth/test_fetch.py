@@ -145,8 +145,8 @@ async def test_an_answer_that_never_ends_is_not_waited_for() -> None:
 
     async with await asyncio.start_server(drip, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        with pytest.raises(SourceUnavailable, match=r"within 0\.3 s"):
-            await Fetcher(private=True, timeout_s=0.3).get(f"http://127.0.0.1:{port}/")
+        with pytest.raises(SourceUnavailable, match="within 1 s"):
+            await Fetcher(private=True, timeout_s=1).get(f"http://127.0.0.1:{port}/")
 
 
 async def test_a_url_that_is_too_long_is_refused() -> None:

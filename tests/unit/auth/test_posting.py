@@ -153,8 +153,8 @@ async def test_nobody_waits_longer_than_they_mean_to() -> None:
         left.set()
 
     async with talking(hang) as url:
-        with pytest.raises(SourceUnavailable, match=r"within 0\.2 s"):
-            await Poster(url, HERE, timeout_s=0.2).post(b"x", {})
+        with pytest.raises(SourceUnavailable, match="within 1 s"):
+            await Poster(url, HERE, timeout_s=1).post(b"x", {})
         await left.wait()
     with pytest.raises(SourceUnavailable):
         await Poster(f"http://127.0.0.1:{free_port()}/", HERE, timeout_s=5).post(b"x", {})
@@ -210,8 +210,8 @@ async def test_an_answer_that_comes_a_byte_at_a_time_is_not_waited_for() -> None
             left.set()
 
     async with talking(drip) as url:
-        with pytest.raises(SourceUnavailable, match=r"within 0\.2 s"):
-            await Poster(url, HERE, timeout_s=0.2).post(b"x", {})
+        with pytest.raises(SourceUnavailable, match="within 1 s"):
+            await Poster(url, HERE, timeout_s=1).post(b"x", {})
         await left.wait()
 
 

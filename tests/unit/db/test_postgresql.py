@@ -27,9 +27,18 @@ async def url() -> AsyncIterator[str]:
     cluster.drop(made)
 
 
+@pytest.fixture
+def timeout_s() -> int:
+    """The bound of a statement, and of waiting for a connection."""
+    return 60
+
+
+hasty = pytest.mark.parametrize("timeout_s", [2])
+
+
 @pytest.fixture(params=[True, False], ids=["prepared", "not prepared"])
-async def database(request: pytest.FixtureRequest, url: str) -> AsyncIterator[PostgresDatabase]:
-    opened = PostgresDatabase(postgresql.target_of(url, pool=POOL, timeout=2, prepared=request.param))
+async def database(request: pytest.FixtureRequest, url: str, timeout_s: int) -> AsyncIterator[PostgresDatabase]:
+    opened = PostgresDatabase(postgresql.target_of(url, pool=POOL, timeout=timeout_s, prepared=request.param))
     await opened.start()
     yield opened
     await opened.stop()
@@ -76,12 +85,14 @@ async def test_a_deadlock_is_none_for_who_waits_for_it(database: PostgresDatabas
     for one in ("a", "b"):
         await database.write(lambda tx, one=one: repositories.find_or_create(tx, name(one)))  # type: ignore[misc]  # a lambda's default
     runs = []
+    both = asyncio.Barrier(2)
 
     async def lock(first: str, second: str) -> str:
         async def work(transaction: Transaction) -> str:
             runs.append(first)
             await repositories.lock(transaction, name(first))
-            await asyncio.sleep(0.1)
+            if runs.count(first) == 1:
+                await both.wait()
             await repositories.lock(transaction, name(second))
             return first
 
@@ -123,6 +134,7 @@ async def test_a_connection_that_is_lost_before_commit_is_made_up_for(database: 
     assert (runs, await repositories.find(database, name("x"))) == (2, made)
 
 
+@hasty
 async def test_a_statement_that_takes_too_long_fails(database: PostgresDatabase) -> None:
     with pytest.raises(Unavailable, match=r"database\.timeout"):
         await database.write(lambda tx: tx.all(Statement(text("SELECT pg_sleep(30)"))))
@@ -154,6 +166,7 @@ async def test_upload_sessions_alone_do_not_wait_for_the_disk(database: Postgres
     ]
 
 
+@hasty
 async def test_bounds_are_the_servers_own_too(database: PostgresDatabase) -> None:
     names = ("statement_timeout", "idle_in_transaction_session_timeout")
     ask = Statement(text("SELECT " + ", ".join(f"current_setting('{one}')" for one in names)))

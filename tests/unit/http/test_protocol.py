@@ -8,7 +8,8 @@ import pytest
 
 from registry.http.limits import Limits
 from registry.http.protocol import PIPELINED_REQUESTS
-from tests.support.served import Answer, Connection, Process
+from tests.support.served import Answer, Connection, Process, eventually
+from tests.support.workers import worker_has_taken
 
 HEAD_BYTES = Limits().head_size
 HEADER_COUNT = Limits().headers
@@ -274,7 +275,7 @@ def test_more_requests_than_that_may_come_when_they_wait_in_the_network(served: 
     with served.connect() as connection:
         connection.ask("/slow")
         for _ in range(2):
-            time.sleep(0.03)
+            eventually(lambda: worker_has_taken(connection.socket))
             connection.send(one * (PIPELINED_REQUESTS - 10))
         for _ in range(1 + 2 * (PIPELINED_REQUESTS - 10)):
             assert connection.answer().status == 200

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.served import Connection, Process, eventually
-from tests.support.workers import worker_has_taken
+from tests.support.workers import listening, worker_has_taken
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -145,7 +145,7 @@ def test_a_client_that_says_goodbye_and_stays_costs_nothing(served: Process) -> 
 def test_a_handler_learns_that_the_client_left(served: Process) -> None:
     with served.connect() as connection:
         connection.ask("/wait/left")
-        time.sleep(0.1)
+        eventually(lambda: worker_has_taken(connection.socket))
         assert not (served.folder / "left").exists()
     eventually((served.folder / "left").exists)
     (served.folder / "left").unlink()
@@ -177,20 +177,19 @@ def test_more_or_less_than_content_length_is_never_sent_whole(served: Process, d
 
 def test_a_client_that_takes_nothing_is_cut_off(tmp_path: Path) -> None:
     (tmp_path / "content").write_bytes(CONTENT)
-    with Process(tmp_path, "--stall", "0.3", "--idle", "0.3") as served:
+    with Process(tmp_path, "--stall", "0.3", "--idle", "2") as served:
         before = served.open_files()
         with contextlib.ExitStack() as opened:
             for target in ("content", "content?copy", "content?copy&count=1000000"):
                 for headers in ("", "Connection: close\r\n"):
                     connection = opened.enter_context(served.connect(SMALL_BUFFER))
                     connection.ask(f"/file/{target}", headers=headers)
-                    assert connection.read(1000)
-            eventually(lambda: served.open_files() > before)
+                    assert connection.read(1000)  # its file was open
             eventually(lambda: served.open_files() <= before)
 
 
 def test_a_connection_that_sends_no_whole_head_is_closed(tmp_path: Path) -> None:
-    with Process(tmp_path, "--idle", "0.5") as served:
+    with Process(tmp_path, "--idle", "2") as served:
         with served.connect() as silent, served.connect() as trickling:
             began = time.monotonic()
             with pytest.raises(OSError):  # reset or broken pipe, as it happens
@@ -198,9 +197,9 @@ def test_a_connection_that_sends_no_whole_head_is_closed(tmp_path: Path) -> None
                     trickling.send(bytes([letter]))
                     time.sleep(0.05)
             assert silent.is_closed()
-            assert time.monotonic() - began > 0.4
+            assert time.monotonic() - began > 1.9
         with served.connect() as connection:
-            connection.ask("/slow?seconds=0.8")
+            connection.ask("/slow?seconds=3")
             assert connection.answer().status == 200
 
 
@@ -289,12 +288,12 @@ def test_stopping_finishes_what_is_in_flight(tmp_path: Path, number: int, loop: 
             reading.ask("/file/content")
             reading.head()
             waiting.ask("/slow")
-            time.sleep(0.1)
+            eventually(lambda: worker_has_taken(waiting.socket))
             served.process.send_signal(number)
             assert idle.is_closed()
             assert reading.read() == CONTENT
             assert waiting.answer().body == b"slept"
-        assert served.process.wait(10) == 0
+        assert served.process.wait(60) == 0
         assert (tmp_path / "stopped").exists()
         assert "Traceback" not in served.log()
 
@@ -313,9 +312,9 @@ def test_what_takes_longer_than_the_end_may_last_is_answered_all_the_same(tmp_pa
 def test_a_second_interrupt_ends_the_server_at_once(tmp_path: Path) -> None:
     with Process(tmp_path) as served, served.connect() as waiting:
         waiting.ask("/slow?seconds=60")
-        time.sleep(0.1)
+        eventually(lambda: worker_has_taken(waiting.socket))
         served.process.send_signal(signal.SIGINT)
-        time.sleep(0.3)
+        eventually(lambda: not listening(served.process.pid))  # it has heard of the first
         assert served.process.poll() is None
         assert served.stop(signal.SIGINT) == 1
         assert "CutOff" in served.log()
@@ -337,7 +336,7 @@ def test_localhost_is_all_its_addresses(tmp_path: Path) -> None:
     with Process(tmp_path, "--host", "localhost") as served:
         for family, *_, address in socket.getaddrinfo("localhost", served.port, type=socket.SOCK_STREAM):
             with socket.socket(family) as connection:
-                connection.settimeout(5)
+                connection.settimeout(20)
                 connection.connect(address)
 
 

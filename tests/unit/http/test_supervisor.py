@@ -10,7 +10,7 @@ import pytest
 from tests.support.served import Process, eventually
 from tests.support.workers import alive, children
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def test_while_no_worker_can_start_clients_wait_and_are_answered_in_the_end(tmp_path: Path) -> None:

@@ -9,10 +9,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from auth.policy import OpenPolicy
 from registry.db import events, jobs, outbox, uploads
 from registry.db.connection import Database
+from registry.db.statements import Statement
+from registry.db.tables import upload_sessions
 from registry.drivers import build_imported
 from registry.errors import UploadUnknown
 from registry.jobs.old_events import old_events
@@ -31,6 +34,7 @@ from storage.filesystem import FilesystemDriver
 
 pytestmark = pytest.mark.anyio
 NAME = RepositoryName("a/b")
+_AN_HOUR_PASSES = Statement(update(upload_sessions).values(updated_at=upload_sessions.c.updated_at - 3_600_000_000))
 
 
 class Registry:
@@ -153,9 +157,9 @@ async def test_a_paused_job_ends_where_it_renews_and_is_due_when_the_pause_is_ov
 async def test_sessions_nobody_continues_end_and_others_stay(registry: Registry) -> None:
     old = await registry.uploads.start(NAME)
     await registry.uploads.append(NAME, old.id, Chunk(one(b"abc")))
-    await asyncio.sleep(1.1)
+    await registry.database.write(lambda tx: tx.run(_AN_HOUR_PASSES))
     fresh = await registry.uploads.start(NAME)
-    await registry.run(stale_uploads(registry.database, registry.driver, registry.uploads, expire_s=1))
+    await registry.run(stale_uploads(registry.database, registry.driver, registry.uploads, expire_s=1800))
     with pytest.raises(UploadUnknown):
         await registry.uploads.find(NAME, old.id)
     assert await uploads.find(registry.database, fresh.id) is not None
@@ -164,9 +168,9 @@ async def test_sessions_nobody_continues_end_and_others_stay(registry: Registry)
 
 async def test_a_session_somebody_writes_to_is_left_alone(registry: Registry) -> None:
     session = await registry.uploads.start(NAME)
-    await asyncio.sleep(1.1)
+    await registry.database.write(lambda tx: tx.run(_AN_HOUR_PASSES))
     writer = await registry.driver.open_upload(session.id, session.state, 0, new_hasher("sha256"))
-    await registry.run(stale_uploads(registry.database, registry.driver, registry.uploads, expire_s=1))
+    await registry.run(stale_uploads(registry.database, registry.driver, registry.uploads, expire_s=1800))
     await writer.close()
     assert await uploads.find(registry.database, session.id) is not None
 

@@ -19,7 +19,7 @@ async def begin(database: Database, message: str = "", retry_after: int = 30) ->
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - it is found out by looking
             await asyncio.sleep(0.02)
 

@@ -163,8 +163,8 @@ async def test_pushes_elsewhere_do_not_wait_for_a_project_that_is_counted(regist
 
     holding = asyncio.create_task(registry.database.write(hold))
     await held.wait()
-    await asyncio.wait_for(registry.push_image("free/a", b"config", tag="x"), 10)
-    await asyncio.wait_for(registry.push_image("unknown/a", b"config", tag="x"), 10)
+    await asyncio.wait_for(registry.push_image("free/a", b"config", tag="x"), 60)
+    await asyncio.wait_for(registry.push_image("unknown/a", b"config", tag="x"), 60)
     waiting = asyncio.create_task(registry.push_blob("m/a", b"config"))
     done, _ = await asyncio.wait([waiting], timeout=0.2)
     assert not done

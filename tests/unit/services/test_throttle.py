@@ -55,11 +55,11 @@ async def test_to_wait_has_an_end(database: Database, place: Place) -> None:
 
 async def test_one_account_from_everywhere_and_one_address_for_everybody_wait_too(database: Database) -> None:
     one = throttle(database, attempts=1)
-    for number in range(18):
+    for number in range(24):
         await one.failed("ann", f"198.51.100.{number}")
     assert await wait(one, "ann", HERE) > 0
     assert await wait(one, "ben", HERE) == 0
-    for number in range(18):
+    for number in range(24):
         await one.failed(f"user{number}", THERE)
     assert await wait(one, "somebody", THERE) > 0
     assert await wait(one, "ben", HERE) == 0
