@@ -3,6 +3,7 @@
 Imported by `registry.api.mounting`, when somebody asks.
 """
 
+import asyncio
 import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,12 +26,20 @@ from storage.errors import StorageError
 
 
 def build_application(api: Api, modules: Sequence[str]) -> FastAPI:
-    """Return an application with the routes of modules and their document. Takes long: call it in a thread."""
+    """Return an application with the routes of modules and their document. Takes long: call it in a thread.
+
+    The document takes nearly as long again, and hardly anybody asks for it: so it is made when somebody does.
+    """
     app = application_of(api, modules)
-    document = described(app.title, app.version, app.routes)
+    routes = [*app.routes]
+    made: asyncio.Task[dict[str, Any]] | None = None
 
     async def show_document(request: Request) -> Response:
-        return JSONResponse(document)
+        nonlocal made
+        if made is None:
+            work = asyncio.to_thread(described, app.title, app.version, routes)
+            made = asyncio.create_task(work, name="describe the API")
+        return JSONResponse(await asyncio.shield(made))
 
     app.add_route(DOCUMENT, show_document, methods=["GET"])
     return app
