@@ -2,32 +2,25 @@
 
 import io
 import os
+import signal
 import subprocess
-import sys
 from contextlib import redirect_stderr, redirect_stdout
+from tempfile import TemporaryFile
 from unittest.mock import patch
 
 import pytest
 
 from registry.__main__ import main
-from tests.support.server import ROOT
+from tests.support.nursery import nursery
 
 
 def stowage(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
     """Run a command. `settings`: environment variables beside the present ones.
 
-    `serve` gets a process of its own, which it changes; starting one takes longer than most of the others run.
+    `serve` gets a process of its own, which it changes.
     """
     if "serve" in arguments:
-        return subprocess.run(
-            [sys.executable, "-m", "registry", *arguments],
-            cwd=ROOT,
-            env={**os.environ, **settings},
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
+        return _serve(arguments, settings)
     output, errors = io.StringIO(), io.StringIO()
     with (
         patch.dict(os.environ, settings),
@@ -39,6 +32,19 @@ def stowage(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[st
     status = ended.value.code or 0
     assert isinstance(status, int)
     return subprocess.CompletedProcess(arguments, status, output.getvalue(), errors.getvalue())
+
+
+def _serve(arguments: tuple[str, ...], settings: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+    with TemporaryFile("w+") as output, TemporaryFile("w+") as errors:
+        process = nursery().start(arguments, {**os.environ, **settings}, output.fileno(), errors.fileno())
+        try:
+            status = process.wait(120)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+        output.seek(0)
+        errors.seek(0)
+        return subprocess.CompletedProcess(arguments, status, output.read(), errors.read())
 
 
 def printed(*arguments: str, **settings: str) -> str:

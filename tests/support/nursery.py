@@ -24,16 +24,25 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from registry.api.paths import MODULES
+
 ROOT = Path(__file__).resolve().parents[2]
 
 _PRELOADED = (
     "registry.__main__",
     "registry.cli.serve",
     "registry.db.postgresql_place",
+    "registry.db.upgrade",
+    "registry.identity",
     "registry.main",
+    "registry.metrics.exposition",
+    "registry.open_api",
+    "registry.api.application",
+    *(f"registry.api.{name}" for name in MODULES),
     "storage.filesystem",
     "storage.s3_client",
 )
+"""Also what a server imports late, for a new database, people who log in, `/metrics` or `/api/v1`: that takes most."""
 _MOST_BYTES = 128 * 1024
 _NUMBER = struct.Struct("i")
 
@@ -49,13 +58,21 @@ class Nursery:
                 [sys.executable, "-m", "tests.support.nursery"], cwd=ROOT, stdin=theirs.fileno()
             )
 
-    def start(self, arguments: Sequence[str], environment: Mapping[str, str], output: int) -> "Forked":
-        """Start `stowage ARGUMENTS` from the project's root; `output`: the descriptor for what it prints and logs."""
+    def start(
+        self, arguments: Sequence[str], environment: Mapping[str, str], output: int, errors: int | None = None
+    ) -> "Forked":
+        """Start `stowage ARGUMENTS` from the project's root.
+
+        Args:
+            environment: all of it.
+            output: the descriptor for what it prints and logs.
+            errors: another one for what it writes to standard error.
+        """
         request = json.dumps({"arguments": arguments, "environment": dict(environment)}).encode()
         assert len(request) <= _MOST_BYTES
         reading, writing = os.pipe()
         try:
-            socket.send_fds(self._control, [request], [output, writing])
+            socket.send_fds(self._control, [request], [output, output if errors is None else errors, writing])
         finally:
             os.close(writing)
         return Forked(reading)
@@ -137,12 +154,12 @@ def main() -> None:
                 _tell(told, os.waitpid(pid, 0)[1])
                 os.close(told)
                 continue
-            request, descriptors, _, _ = socket.recv_fds(control, _MOST_BYTES, 2)
+            request, descriptors, _, _ = socket.recv_fds(control, _MOST_BYTES, 3)
             if not request:
                 for pid, _ in running.values():
                     os.killpg(pid, signal.SIGKILL)
                 return
-            output, told = descriptors
+            output, errors, told = descriptors
             pid = os.fork()
             if pid == 0:
                 control.close()
@@ -150,20 +167,21 @@ def main() -> None:
                 for watched, (_, other) in running.items():
                     os.close(watched)
                     os.close(other)
-                _become(json.loads(request), output, told)
+                _become(json.loads(request), output, errors, told)
             os.close(output)
+            os.close(errors)
             watched = os.pidfd_open(pid)
             running[watched] = (pid, told)
             selector.register(watched, selectors.EVENT_READ)
 
 
-def _become(request: dict[str, object], output: int, told: int) -> None:
+def _become(request: dict[str, object], output: int, errors: int, told: int) -> None:
     """Become the command that was asked for. Never returns."""
     os.setsid()
     nothing = os.open(os.devnull, os.O_RDONLY)
-    for descriptor, number in ((nothing, 0), (output, 1), (output, 2)):
+    for descriptor, number in ((nothing, 0), (output, 1), (errors, 2)):
         os.dup2(descriptor, number)
-    for descriptor in {nothing, output} - {0, 1, 2}:
+    for descriptor in {nothing, output, errors} - {0, 1, 2}:
         os.close(descriptor)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(write_through=True)  # type: ignore[union-attr]  # a text file, which is what these are
