@@ -14,7 +14,6 @@ from registry.api.context import Api
 from registry.api.paths import ASKED, PREFIX
 from registry.db import events, outbox, restored
 from registry.db.connection import Database, Transaction
-from registry.db.migrate import migrate_sqlite
 from registry.db.sqlite import SqliteDatabase
 from registry.errors import CursorGone, Unavailable
 from registry.http.request import Message, Request, Scope
@@ -26,7 +25,7 @@ from registry.services.feed import Feed
 from registry.services.permissions import GrantPolicy
 from registry.services.revision import Revision
 from registry.settings import Settings
-from tests.support.databases import Place
+from tests.support.databases import Place, new_sqlite
 
 pytestmark = pytest.mark.anyio
 
@@ -169,7 +168,7 @@ async def nobody(*_: str) -> str:
 async def test_a_client_that_is_slow_is_sent_little_at_once(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What is sent at once stays in memory until it is taken."""
     folder = tmp_path_factory.mktemp("slow")
-    migrate_sqlite(folder / "db")
+    new_sqlite(folder / "db")
     database = SqliteDatabase(folder / "db")
     await database.start()
     large = {"references": [(f"sha256:{number:064}", "a/" + "x" * 250, 1) for number in range(100)]}

@@ -76,7 +76,7 @@ class Balancer:
         deadline = time.monotonic() + 120
         while True:
             try:
-                httpx.get(f"{self.url}/", trust_env=False)
+                httpx.get(f"{self.url}/", trust_env=False, timeout=10)
                 return self
             except httpx.TransportError:
                 if self._process.poll() is not None or time.monotonic() > deadline:

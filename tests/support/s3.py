@@ -72,7 +72,7 @@ class S3Server:
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and self._process.poll() is None:
             try:
-                httpx.get(self.url, timeout=2, trust_env=False)
+                httpx.get(self.url, timeout=10, trust_env=False)
                 return
             except httpx.TransportError:
                 time.sleep(0.02)

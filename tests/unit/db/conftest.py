@@ -1,14 +1,14 @@
-"""A database in a file, migrated."""
+"""A database in a file."""
 
 from pathlib import Path
 
 import pytest
 
-from registry.db.migrate import migrate_sqlite
+from tests.support.databases import new_sqlite
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """A file with the schema of this version."""
-    migrate_sqlite(tmp_path / "test.sqlite3")
+    new_sqlite(tmp_path / "test.sqlite3")
     return tmp_path / "test.sqlite3"

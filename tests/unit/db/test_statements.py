@@ -15,6 +15,7 @@ from registry.db.sqlite import connect
 from registry.db.statements import Statement, parameter
 from registry.db.tables import tags
 from tests.support import postgresql
+from tests.support.databases import new_sqlite
 
 SCANS_ON_PURPOSE = {
     "history._DIFFERING": "what has changed since a moment, found by the indexes",
@@ -71,6 +72,14 @@ def statements() -> dict[str, Statement]:
             if isinstance(value, Statement):
                 found[f"{module.name}.{name}"] = value
     return found
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with the schema of this version, which nobody changes."""
+    made = tmp_path_factory.mktemp("statements") / "test.sqlite3"
+    new_sqlite(made)
+    return made
 
 
 def test_there_are_statements_to_look_at() -> None:

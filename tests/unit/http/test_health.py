@@ -7,12 +7,12 @@ from typing import cast
 
 import pytest
 
-from registry.db.migrate import migrate_sqlite
 from registry.db.sqlite import SqliteDatabase
 from registry.errors import Unavailable
 from registry.http.context import Context
 from registry.http.health import Readiness
 from registry.services.maintenance import Maintenance
+from tests.support.databases import new_sqlite
 
 pytestmark = pytest.mark.anyio
 
@@ -53,7 +53,7 @@ class Parts:
 
 @pytest.fixture
 async def parts(tmp_path: Path, anyio_backend: str) -> AsyncIterator[Parts]:
-    migrate_sqlite(tmp_path / "db")
+    new_sqlite(tmp_path / "db")
     database = SqliteDatabase(tmp_path / "db")
     await database.start()
     yield Parts(Maintenance(database))

@@ -10,7 +10,6 @@ from typing import Any
 from auth.policy import OpenPolicy
 from auth.principal import ANONYMOUS
 from registry.db.connection import Database, Transaction
-from registry.db.migrate import migrate_sqlite
 from registry.db.sqlite import SqliteDatabase
 from registry.db.sqlite_connection import connect
 from registry.drivers import build_imported
@@ -28,6 +27,7 @@ from storage.contents import Contents
 from storage.digest import Digest, digest_bytes
 from storage.memory import MemoryDriver
 from tests.factories import OCI_INDEX, OCI_MANIFEST, descriptor, image_manifest, index_manifest
+from tests.support.databases import new_sqlite
 
 HOUR = 3600 * 1_000_000
 DAY = 24 * HOUR
@@ -41,7 +41,7 @@ class Registry:
     """A registry. `rules`: what its collection obeys, and its holds."""
 
     def __init__(self, folder: Path, rules: Rules = AT_ONCE) -> None:
-        migrate_sqlite(folder / "db")
+        new_sqlite(folder / "db")
         self.path = folder / "db"
         self.rules = rules
         self.database: Database = SqliteDatabase(self.path)

@@ -11,12 +11,12 @@ from typing import Any
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from registry.db.migrate import migrate_sqlite
 from registry.errors import ContentInUse, RegistryError
 from registry.oci.names import RepositoryName
 from registry.services.retention import Rules
 from storage.digest import Digest, digest_bytes
 from tests.factories import OCI_MANIFEST, descriptor, image_manifest, index_manifest
+from tests.support.databases import new_sqlite
 from tests.unit.services.collected import AT_ONCE, Registry
 
 LONG = os.environ.get("STOWAGE_LONG") == "1"
@@ -217,7 +217,7 @@ async def compare(registry: Registry, model: Model) -> None:
 def empty_database() -> bytes:
     """A new database: making one takes longer than all the rest."""
     with tempfile.TemporaryDirectory() as folder:
-        migrate_sqlite(Path(folder) / "db")
+        new_sqlite(Path(folder) / "db")
         return (Path(folder) / "db").read_bytes()
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from registry.db import stores
-from registry.db.migrate import migrate_sqlite
 from registry.db.sqlite import SqliteDatabase
 from registry.drivers import build_imported
 from registry.services.stores import Stores
@@ -16,6 +15,7 @@ from storage.digest import digest_bytes
 from storage.distribution import LAYOUT, key_of
 from storage.errors import StorageUnavailable
 from storage.memory import MemoryDriver
+from tests.support.databases import new_sqlite
 
 pytestmark = pytest.mark.anyio
 
@@ -25,7 +25,7 @@ async def test_a_store_is_found_when_it_is_first_asked_for_and_deletes_once_it_i
     file = tmp_path / "there" / LAYOUT / key
     file.parent.mkdir(parents=True)
     file.write_bytes(b"content")
-    migrate_sqlite(tmp_path / "db")
+    new_sqlite(tmp_path / "db")
     database = SqliteDatabase(tmp_path / "db")
     await database.start()
     own = MemoryDriver()
