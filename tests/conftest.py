@@ -1,5 +1,6 @@
 """Fixtures that every test folder may use: servers, an HTTP client, a repository name of one's own."""
 
+import os
 import re
 import uuid
 from collections.abc import AsyncIterator, Generator, Iterator
@@ -20,8 +21,12 @@ from tests.support.fleet import Fleet
 from tests.support.people import People, settings_for
 from tests.support.server import Connect, Server, ServerFactory, new_client
 
-# How long an example takes says what else the machine does, and nothing about what is tested.
-settings.register_profile("stowage", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# How long an example takes says what else the machine does, and nothing about what is tested. The examples are the same
+# in each run, so that one that fails does so because of a change; long runs look for others.
+LONG_RUN = os.environ.get("STOWAGE_LONG") == "1"
+settings.register_profile(
+    "stowage", deadline=None, derandomize=not LONG_RUN, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("stowage")
 
 TOGETHER = {"clients", "packaging"}
