@@ -38,7 +38,7 @@ def _serve(arguments: tuple[str, ...], settings: dict[str, str]) -> "subprocess.
     with TemporaryFile("w+") as output, TemporaryFile("w+") as errors:
         process = nursery().start(arguments, {**os.environ, **settings}, output.fileno(), errors.fileno())
         try:
-            status = process.wait(120)
+            status = process.wait(240)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             raise
