@@ -169,7 +169,7 @@ def assert_well(site: Site, client: httpx.Client) -> None:
     assert pull_blob(client, "away/image", digest_of(site.layer)) == site.layer
     content = random_bytes(1000)
     push = {"params": {"digest": digest_of(content)}, "content": content}
-    eventually(lambda: client.post("/v2/away/image/blobs/uploads/", **push).status_code == 201, PATIENCE)  # type: ignore[arg-type]
+    eventually(lambda: client.post("/v2/away/image/blobs/uploads/", **push).status_code == 201, PATIENCE)  # type: ignore[arg-type]  # values of several types
 
 
 @pytest.mark.parametrize("how", ["database ends", "storage ends"])
