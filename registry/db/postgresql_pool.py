@@ -32,6 +32,7 @@ class Pool:
         self._failures = 0
         self._retry_at = 0.0
         self._why = Unavailable("the database is closed")
+        self._attempts: set[asyncio.Future[Raw]] = set()
         self._closed = False
 
     async def take(self) -> Raw:
@@ -83,6 +84,8 @@ class Pool:
     async def close(self) -> None:
         """End idle connections in order; those in use are dropped when they are given back."""
         self._closed = True
+        if self._attempts:
+            await asyncio.wait(self._attempts)
         idle, self._idle = self._idle, []
         for raw, _ in idle:
             self._open -= 1
@@ -106,20 +109,39 @@ class Pool:
         if loop.time() < self._retry_at:
             raise Unavailable(str(self._why))
         self._open += 1
+        # In a task: requests run without one until they wait, and connecting asks for the current task.
+        attempt = asyncio.ensure_future(self._connect())
+        self._attempts.add(attempt)
+        attempt.add_done_callback(self._attempts.discard)
         try:
-            # In a task: requests run without one until they wait, and connecting asks for the current task.
-            raw = await asyncio.ensure_future(self._connect())
+            raw = await asyncio.shield(attempt)
+        except asyncio.CancelledError:
+            # The attempt goes on, for others: asyncpg leaves an error that nobody hears where connecting is cancelled.
+            attempt.add_done_callback(self._leave_to_others)
+            raise
         except BaseException as error:
-            self._open -= 1
-            if isinstance(error, Unavailable):
-                self._failures += 1
-                pause = min(_FIRST_PAUSE_S * 2 ** min(self._failures, 10), _LONGEST_PAUSE_S)
-                self._retry_at = loop.time() + random.uniform(pause / 2, pause)  # noqa: S311 - spreads attempts
-                self._why = error
-            self._wake()
+            self._note_failure(error)
             raise
         self._failures, self._retry_at = 0, 0.0
         return raw
+
+    def _leave_to_others(self, attempt: "asyncio.Future[Raw]") -> None:
+        if attempt.cancelled():  # the process ends
+            self._open -= 1
+        elif (error := attempt.exception()) is not None:
+            self._note_failure(error)
+        else:
+            self.give_back(attempt.result())
+
+    def _note_failure(self, error: BaseException) -> None:
+        self._open -= 1
+        if isinstance(error, Unavailable):
+            self._failures += 1
+            now = asyncio.get_running_loop().time()
+            pause = min(_FIRST_PAUSE_S * 2 ** min(self._failures, 10), _LONGEST_PAUSE_S)
+            self._retry_at = now + random.uniform(pause / 2, pause)  # noqa: S311 - spreads attempts
+            self._why = error
+        self._wake()
 
     async def _wait(self, loop: asyncio.AbstractEventLoop, give_up: float) -> Raw | None:
         """Wait for a connection. None: one has ended, and another may be made."""

@@ -1,7 +1,9 @@
 """The pool of connections, and transactions that are run again, on a real server."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 from sqlalchemy import text
@@ -9,10 +11,13 @@ from sqlalchemy import text
 from registry.db import repositories
 from registry.db.connection import Transaction
 from registry.db.postgresql import PostgresDatabase
+from registry.db.postgresql_connection import connect
+from registry.db.postgresql_pool import Pool
 from registry.db.statements import Statement
 from registry.errors import NoSpace, Unavailable
 from registry.oci.names import RepositoryName
 from tests.support import postgresql
+from tests.support.served import eventually
 
 pytestmark = pytest.mark.anyio
 POOL = 3
@@ -79,6 +84,34 @@ async def test_who_is_cancelled_takes_no_connection_along(database: PostgresData
     assert await repositories.find(database, name("lost")) is None  # nothing of it stays
     await asyncio.gather(*(repositories.find(database, name("x")) for _ in range(POOL * 3)))
     assert sessions(url) <= POOL
+
+
+async def test_who_is_cancelled_while_connecting_leaves_the_connection_to_others(url: str) -> None:
+    """At whatever step that is: what asyncpg leaves of a connection that is cancelled would fail this test."""
+    for steps in range(20):
+        pool = Pool(lambda: connect(postgresql.target_of(url)), 1)
+        taking = asyncio.ensure_future(pool.take())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        taking.cancel()
+        with suppress(asyncio.CancelledError):
+            pool.give_back(await taking)  # it was quicker
+        raw = await pool.take()
+        assert sessions(url) == 1
+        pool.give_back(raw)
+        await pool.close()
+        gc.collect()
+
+
+async def test_a_pool_that_is_closed_while_it_connects_leaves_nothing(url: str) -> None:
+    pool = Pool(lambda: connect(postgresql.target_of(url)), 1)
+    taking = asyncio.ensure_future(pool.take())
+    await asyncio.sleep(0)
+    taking.cancel()
+    await pool.close()
+    eventually(lambda: sessions(url) == 0)
+    with pytest.raises(Unavailable, match="closed"):
+        await pool.take()
 
 
 async def test_a_deadlock_is_none_for_who_waits_for_it(database: PostgresDatabase) -> None:
