@@ -89,7 +89,7 @@ async def test_who_is_cancelled_takes_no_connection_along(database: PostgresData
 async def test_who_is_cancelled_while_connecting_leaves_the_connection_to_others(url: str) -> None:
     """At whatever step that is: what asyncpg leaves of a connection that is cancelled would fail this test."""
     for steps in range(20):
-        pool = Pool(lambda: connect(postgresql.target_of(url)), 1)
+        pool = Pool(lambda: connect(postgresql.target_of(f"{url}?sslmode=prefer")), 1)
         taking = asyncio.ensure_future(pool.take())
         for _ in range(steps):
             await asyncio.sleep(0)
