@@ -232,15 +232,24 @@ class Delivering:
             await self._send_rows(repository)
 
     async def _send_rows(self, repository: str, *, most: int = 0) -> None:
-        """Send what waits of a repository, in order, as far as it goes. `most`: tries, 0 for as many as there are."""
+        """Send what waits of a repository, in order, as far as it goes.
+
+        Args:
+            most: tries, 0 for as many as there are. What is left then is due, for others to go on with.
+        """
         tries = 0
         while True:
             added = self._added.get(repository, 0)
             await self._recorder.flush()
+            is_enough = 0 < most <= tries
+            if is_enough:
+                await self._let_firsts_be_due()
             rows = await deliveries.of_repository(self._database, self.endpoint.id, repository, limit=_ROWS)
             if not rows and added == self._added.get(repository, 0):
                 self._held.discard(repository)
                 self._added.pop(repository, None)
+                return
+            if is_enough and rows:
                 return
             for row in rows:  # events one by one: a hundred repositories may wait here
                 item = item_of_row(row, await events.find(self._database, row.position))
@@ -251,9 +260,7 @@ class Delivering:
                     return
                 tries += 1
                 if tries == most:
-                    await self._recorder.flush()
-                    await self._let_firsts_be_due()
-                    return
+                    break
 
     async def _let_firsts_be_due(self) -> None:
         await self._database.write(

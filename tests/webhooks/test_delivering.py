@@ -167,6 +167,21 @@ async def test_an_endpoint_that_was_away_gets_all_of_it(telling: Telling) -> Non
     }
 
 
+async def test_what_comes_after_an_endpoint_was_away_is_delivered_too(telling: Telling) -> None:
+    """Of each repository, also of the one that was tried first to see whether it takes anything again."""
+    repositories = ["team/a", "team/b", "team/c", "team/d"]
+    receiver = Receiver()
+    async with telling.delivering(endpoint("one", receiver.url, QUICK)):
+        for repository in repositories:
+            await telling.push(repository, "v0")
+        await telling.until(lambda: telling.counted["failed"] >= 2 * len(repositories))
+        with receiver:
+            await telling.until(lambda: len(first_arrivals(receiver.taken)) == len(repositories))
+            for repository in repositories:
+                await telling.push(repository, "v1")
+            await telling.until(lambda: len(first_arrivals(receiver.taken)) == 2 * len(repositories), 30)
+
+
 @pytest.mark.parametrize("status", [429, 502, 503, 504, None])
 async def test_an_endpoint_that_is_away_is_no_fault_of_an_event(telling: Telling, status: int | None) -> None:
     """Of one repository alone: nothing else says that the endpoint as a whole fails."""
